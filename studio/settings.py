@@ -14,6 +14,7 @@ import textwrap
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import annotated_types
@@ -70,6 +71,38 @@ def read_class(
         return config_class.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n".join(_sentence(config_class, command, fault) for fault in error.errors())) from error
+
+
+def read_tolerantly(
+    config_class: type[Config], text: str, renamed: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Config, dict[str, Any]]:
+    """Read a config that another version stored as JSON: each setting that fits, the default for the others.
+
+    Args:
+        config_class: all its fields have defaults.
+        text: JSON.
+        renamed: earlier name of a setting to its present one.
+
+    Returns:
+        The config, and what was not read by its name.
+    """
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        return config_class(), {"config": "cannot be read"}
+    if not isinstance(given, dict):
+        return config_class(), {"config": given}
+    for before, after in renamed.items():
+        if before in given and after in config_class.model_fields and after not in given:
+            given[after] = given.pop(before)
+    unread = {name: value for name, value in given.items() if name not in config_class.model_fields}
+    kept = {name: value for name, value in given.items() if name in config_class.model_fields}
+    while True:
+        try:
+            return config_class.model_validate(kept), unread
+        except ValidationError as error:
+            wrong = {str(each["loc"][0]) for each in error.errors() if each["loc"]} & kept.keys() or set(kept)
+            unread |= {name: kept.pop(name) for name in wrong}
 
 
 def describe(field: FieldInfo) -> str:

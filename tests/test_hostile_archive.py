@@ -5,6 +5,8 @@ import json
 import pytest
 
 from modules.config import SFTConfig
+from studio.annotation import sessions
+from studio.annotation.session_config import SessionConfig
 from studio.cli import main
 from studio.database import migrations
 from studio.datasets import archive
@@ -71,6 +73,16 @@ def pair(number=1, answers=(1, 2), prompt_id=1):
 def event(number=1, **facts):
     row = {"table": "rating_events", "id": number, "uuid": f"u{number}", "comparison_id": 1, "outcome": "left"}
     return row | {"rater": "person", "created_at": AT} | facts
+
+
+def session(**facts):
+    row = {"table": "sessions", "id": 1, "rater": "person", "config": "{}", "guideline_id": None, "seed": 1}
+    return row | {"created_at": AT, "reason": ""} | facts
+
+
+def imported(dropped):
+    row = {"table": "imports", "id": 1, "source": "a.jsonl", "sha256": "x", "kind": "prompts", "kept": 1}
+    return row | {"dropped": json.dumps(dropped), "created_at": AT, "is_noted": 0}
 
 
 def showing(number=1, left=1, right=2, **facts):
@@ -222,6 +234,9 @@ HOSTILE = {
     ],
     "a sample below 0": [*MEASURED, result(sample=-1)],
     "two results of one sample": [*MEASURED, result(), result(id=2)],
+    "a session that never began": [session()],
+    "an import that dropped what is no number": [imported({"empty": None})],
+    "an import that dropped a part of a row": [imported({"empty": 0.5})],
     "a learning curve of no votes": [LEARNT[0], LEARNT[1] | {"held_out": "[]"}],
     "a learning curve of other votes": [LEARNT[0], LEARNT[1] | {"held_out": '["x"]'}],
     "hits for other votes": [*LEARNT, learnt(hits="10")],
@@ -259,6 +274,17 @@ def test_an_archive_with_a_row_that_is_none_of_the_studios_is_refused_whole(tmp_
     assert "Nothing was imported" in str(refused.value)
     assert len(str(refused.value)) < 500
     assert rows_of(ws) == {}
+
+
+@pytest.mark.parametrize("config", ['{"gone_field": 1, "target": 7}', '{"target": "many"}'])
+def test_a_session_with_settings_of_another_version_is_read_as_far_as_they_are_known(tmp_path, ws, config, capsys):
+    begun = {"table": "session_events", "id": 1, "session_id": 1, "kind": "started", "num_given": 0, "created_at": AT}
+    archive.read(ws, write(tmp_path, session(config=config), begun))
+    for words in (["session"], ["session", "card"], ["session", "resume"]):
+        main([*words, "--workspace", str(ws.root)])
+    assert "Traceback" not in capsys.readouterr().err
+    (found,) = stored.read(ws, sessions.list_all)
+    assert found.config.target == (7 if "7" in config else SessionConfig().target)
 
 
 def test_what_is_hostile_is_a_sentence_at_the_terminal_also_in_the_preview(tmp_path, ws, capsys):

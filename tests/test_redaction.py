@@ -244,6 +244,20 @@ def test_an_import_that_the_hub_refuses_is_told_without_the_token(loop):
     assert leaks(said.encode()) == []
 
 
+def test_a_password_that_nobody_can_be_asked_for_is_a_sentence(tmp_path):
+    command = [sys.executable, "-c", "from studio.cli import main; raise SystemExit(main())", "ui", "--password"]
+    asked = subprocess.run(
+        [*command, "--workspace", str(tmp_path / "w")],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
+    assert asked.returncode == 1
+    assert f"Set {redaction.PASSWORD}" in asked.stderr
+    assert "Traceback" not in asked.stderr
+
+
 def test_a_password_on_the_command_line_is_refused_and_asked_for_without_one(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("RLHF_STUDIO_PASSWORD", "of-the-environment")
     assert main(["ui", "--workspace", str(tmp_path), "--password", "on-the-line"]) == 1

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -171,6 +172,14 @@ def test_what_a_model_has_not_seen_is_what_would_be_trained_on_and_a_note_is_no_
     assert unseen(Recipe(ties="drop"), when) == 2
     assert unseen(Recipe(ties="drop", weak="drop"), when) == 1
     assert unseen(Recipe(), now()) == 0
+
+
+def test_a_snapshot_by_a_recipe_of_another_version_says_so_and_what_is_not_known(ws):
+    add(ws, 0)
+    rate(ws, "left")
+    later = replace(stored.freeze(ws), recipe='{"ties": "half", "gone": 1}')
+    with pytest.raises(DataError, match=r"snapshot-1 was made by another version.*gone"):
+        snapshots.recipe_behind(later)
 
 
 def test_the_ratings_a_model_learned_from_are_counted_up_to_a_number(ws):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from sqlite_utils import Database
 
+from studio import settings
 from studio.annotation import guidelines, pair_selection, repeats, session_config
 from studio.annotation.repeats import Place
 from studio.annotation.session_config import SessionConfig
@@ -333,7 +334,7 @@ def _session(db: Database, row: dict[str, Any]) -> Session:
     given = db.execute(GIVEN, {"session": row["id"]}).fetchone()[0]
     sql = "SELECT kind, num_given FROM session_events WHERE session_id = ? ORDER BY id DESC LIMIT 1"
     newest = next(db.query(sql, [row["id"]]))
-    config = SessionConfig.model_validate_json(row["config"])
+    config, _ = settings.read_tolerantly(SessionConfig, row["config"])
     state: State = "running"
     if newest["kind"] in ("paused", "ended"):
         state = newest["kind"]

@@ -165,7 +165,12 @@ def _password(given: str | None) -> str | None:
         )
     if given is None:
         return os.environ.get(redaction.PASSWORD)
-    return getpass.getpass("Password for the page: ")
+    try:
+        return getpass.getpass("Password for the page: ")
+    except EOFError as error:
+        raise ConfigError(
+            f"There is no terminal to ask for the password. Set {redaction.PASSWORD} and leave out --password."
+        ) from error
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -211,6 +211,10 @@ def _is_figures(found: Any) -> bool:
     return isinstance(found, dict) and all(each is None or _is_number(each) for each in found.values())
 
 
+def _is_counts(found: Any) -> bool:
+    return isinstance(found, dict) and all(type(each) is int and 0 <= each <= LARGEST_ID for each in found.values())
+
+
 def _is_flags(found: Any) -> bool:
     return _is_dict(found) and found.keys() <= set(FLAGS) and all(_is_ints(at) for at in found.values())
 
@@ -232,7 +236,7 @@ def _is_turns(found: Any) -> bool:
 
 
 _SHAPES: dict[tuple[str, str], Callable[[Any], bool]] = {
-    ("imports", "dropped"): _is_figures,
+    ("imports", "dropped"): _is_counts,
     ("prompts", "messages"): _is_turns,
     ("prompts", "reference"): _is_dict,
     ("runs", "config"): _is_dict,
@@ -259,6 +263,10 @@ _SHAPES: dict[tuple[str, str], Callable[[Any], bool]] = {
 
 
 TOGETHER = (
+    (
+        "SELECT 1 FROM sessions s WHERE NOT EXISTS (SELECT 1 FROM session_events e WHERE e.session_id = s.id)",
+        "a session has not begun",
+    ),
     (
         "SELECT 1 FROM comparison_responses f JOIN comparisons c ON c.id = f.comparison_id"
         " JOIN responses r ON r.id = f.response_id WHERE r.prompt_id != c.prompt_id",

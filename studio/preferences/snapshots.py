@@ -173,11 +173,22 @@ def read_recipe(text: str) -> Row:
 
 
 def recipe_behind(snapshot: Snapshot) -> Recipe:
-    """Return the recipe that a snapshot was made by, to choose later ratings in the same way."""
+    """Return the recipe that a snapshot was made by, to choose later ratings in the same way.
+
+    Raises:
+        DataError: another version made it, by settings that are not known here.
+    """
     found = read_recipe(snapshot.recipe)
     if found.get("use_strength") == "soft_label":
         found |= {"use_strength": True, "strength_as": "soft_label"}
-    return Recipe.model_validate(found)
+    try:
+        return Recipe.model_validate(found)
+    except ValidationError as error:
+        names = ", ".join(sorted({str(each["loc"][0]) for each in error.errors() if each["loc"]}))
+        raise DataError(
+            f"{snapshot.name} was made by another version of the studio, whose recipe is not known here: {names}. "
+            "Train on a new snapshot instead."
+        ) from error
 
 
 def list_all(db: Database) -> list[Snapshot]:
