@@ -132,7 +132,7 @@ def cell(value: Any) -> Any:
     if not isinstance(value, str):
         return _as_text(value)
     if value.lstrip().startswith("["):
-        found = _notation(value)
+        found = notation(value)
         if isinstance(found, list) and found and all(_is_turn(turn) for turn in found):
             return found
         if found is None and LOOKS_LIKE_TURNS.match(value):
@@ -161,7 +161,7 @@ def _is_turn(value: Any) -> bool:
     return isinstance(value, dict) and any(n in value for n in ROLE_NAMES) and any(n in value for n in CONTENT_NAMES)
 
 
-def _notation(text: str) -> Any:
+def notation(text: str) -> Any:
     """Return what a text says in JSON, or in Python's notation as `str` of a list writes it; None where it is neither."""
     try:
         return json.loads(text)

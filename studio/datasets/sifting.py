@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
+from studio.datasets import unread
 from studio.datasets.formats.family import Kind, Outcome
 from studio.datasets.formats.item import ANONYMOUS, COMPARED, Dropped, Item, by_axis, criteria, pick
 from studio.datasets.plan import PartPlan
@@ -41,7 +42,7 @@ def items(
     """Yield the items to keep, as `kind`, judged by `axis` where it is given; fills `tally`."""
     seen: dict[int, int] = {}
     pairing = _Thumbs() if kind == "preferences" else None
-    for outcome, split in _outcomes(plans, tally, progress):
+    for outcome, split in _outcomes(plans, tally, progress, kind):
         try:
             if isinstance(outcome, Dropped):
                 raise outcome
@@ -58,7 +59,9 @@ def items(
             tally.dropped[str(reason)] += 1
 
 
-def _outcomes(plans: list[PartPlan], tally: Tally, progress: Progress | None) -> Iterator[tuple[Outcome, str | None]]:
+def _outcomes(
+    plans: list[PartPlan], tally: Tally, progress: Progress | None, kind: Kind = "preferences"
+) -> Iterator[tuple[Outcome, str | None]]:
     read_all = plans[0].family.read_all
     if read_all is not None:
         rows = chain.from_iterable(_rows(plan, tally, progress) for plan in plans)
@@ -67,8 +70,16 @@ def _outcomes(plans: list[PartPlan], tally: Tally, progress: Progress | None) ->
         return
     for plan in plans:
         for row in _rows(plan, tally, progress):
-            for outcome in _of_row(plan, row):
+            for outcome in _unclear(plan, row, kind) or _of_row(plan, row):
                 yield outcome, plan.part.split
+
+
+def _unclear(plan: PartPlan, row: dict[str, Any], kind: Kind) -> list[Outcome]:
+    """Return why a demonstration cannot be used: a judgement of it that is not understood, which the first rows did not have."""
+    if plan.family.kind != "demonstrations" or kind == "prompts" or not plan.must_be_read:
+        return []
+    found = next(unread.of_answer(row, plan.reads), "")
+    return [Dropped(f"holds {found[:60]}, which may be a judgement and is not understood")] if found else []
 
 
 def _by_axis(item: Item, axis: str, tally: Tally) -> Item:
