@@ -112,6 +112,19 @@ def transcript(text: str, is_prompt: bool = False) -> Messages:
     return [_turn({"role": names[name], "content": content.strip()}) for name, content in pairs]
 
 
+def after(prompt: Messages, text: str) -> str:
+    """Return the answer of a text that holds its prompt once more, as a transcript; any other text without blanks around it."""
+    if not is_transcript(text):
+        return text.strip()
+    try:
+        *before, last = transcript(text)
+    except Dropped:
+        return text.strip()
+    asked = [turn for turn in prompt if turn["role"] != "system"]
+    is_whole = last["role"] == "assistant" and (before in ([], asked, asked[-1:]))
+    return last["content"] if is_whole else text.strip()
+
+
 def ending_with_user(messages: Messages) -> Messages:
     """Return the messages, refused unless the last turn is the user's."""
     if not messages:

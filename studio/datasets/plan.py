@@ -90,8 +90,12 @@ class PartPlan:
     @cached_property
     def names(self) -> frozenset[str]:
         """Columns of the first rows, under our names."""
-        rows = [self.mapped.of(row) for row in self.part.sample] if self.mapped else self.part.sample
-        return frozenset(column for row in rows for column in row)
+        return frozenset(column for row in self.rows for column in row)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The first rows, under our names."""
+        return [self.mapped.of(row) for row in self.part.sample] if self.mapped else self.part.sample
 
     @property
     def must_be_read(self) -> bool:
@@ -130,7 +134,21 @@ def decide(raw: RawData, wanted: Wanted, family: str, mapped: Sequence[Mapped | 
     kind = plans[0].family.kind if wanted == "auto" else wanted
     for plan in plans:
         _refuse_unread(plan, kind, wanted)
+        if kind != "prompts":
+            check_clear(plan, plan.rows)
     return plans, kind
+
+
+def check_clear(plan: PartPlan, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Ask how rows are to be read, where their family can read them in several ways.
+
+    Raises:
+        Asks: with the ways to choose from.
+    """
+    if plan.family.unclear is None or not (why := plan.family.unclear(rows)):
+        return
+    told = "; ".join(f"--format {name} ({NAMED[name].says})" for name in plan.family.readings)
+    raise Asks(f"{plan.part.name}: {why}. Say which it is: {told}.", plan.part.columns, plan.family.readings)
 
 
 def _family(part: Part, wanted: Wanted, named: str, mapped: Mapped | None) -> Family:

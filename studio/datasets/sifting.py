@@ -9,7 +9,7 @@ from typing import Any
 from studio.datasets import unread
 from studio.datasets.formats.family import Kind, Outcome
 from studio.datasets.formats.item import ANONYMOUS, COMPARED, Dropped, Item, by_axis, criteria, pick
-from studio.datasets.plan import PartPlan
+from studio.datasets.plan import PartPlan, check_clear
 from studio.datasets.splits import split_name
 
 LONGEST_ROW = 10_000_000
@@ -89,8 +89,13 @@ def _by_axis(item: Item, axis: str, tally: Tally) -> Item:
 
 
 def _of_row(plan: PartPlan, row: dict[str, Any]) -> Iterable[Outcome]:
-    """Return the items and reasons of one row, with the category and split that it names."""
+    """Return the items and reasons of one row, with the category and split that it names.
+
+    Raises:
+        Asks: it can be read in several ways, which the first rows did not show.
+    """
     assert plan.family.read is not None
+    check_clear(plan, (row,))
     try:
         found = list(plan.family.read(row, plan.names))
     except Dropped as reason:

@@ -5,6 +5,7 @@ A value that cannot be read drops its row with a reason; no value is made up.
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -21,6 +22,13 @@ TIMES = ("judged_at", "completed_at", "created_at", "timestamp", "tstamp")
 NOTES = ("note", "comment", "justification", "rationale")
 COMMON = frozenset((*RATERS, *TIMES, *NOTES, "category", "split", "strength", "margin", "elapsed_ms", "lead_time"))
 """Columns next to a judgement that every flat family reads."""
+REPEATS = (
+    "each response begins with its prompt, word for word: if that is no part of the answer, cut it off in the file"
+)
+_MARK = re.compile(
+    r"\W*(?:<s>\W*)?(?:human|user|question|instruction|prompter|im_start\W+user|inst)\b\W*", re.IGNORECASE
+)
+"""How a template begins that writes the prompt into the response."""
 MARGINS = {1: 0.0, 2: 1.0 / 3.0, 3: 2.0 / 3.0}
 EARLIEST, LATEST = 946_684_800, 4_102_444_800
 """Seconds since 1970 of the years 2000 and 2100: another number is not a time."""
@@ -181,6 +189,15 @@ def pair(prompt: Messages, responses: Sequence[str], verdict: Verdict, **said: A
     if kind != "pair":
         said = {name: value for name, value in said.items() if name not in ("strength", "margin")}
     return Item(kind, prompt, (first, second), groups, **said)  # type: ignore[arg-type]  # one of the kinds
+
+
+def repeats(prompt: Messages, texts: Sequence[str]) -> tuple[str, ...]:
+    """Return a warning where each response begins with its prompt, word for word."""
+    asked = prompt[-1]["content"]
+    bare = [_MARK.sub("", text, count=1) for text in texts]
+    is_marked = all(text != short for text, short in zip(texts, bare, strict=True))
+    is_repeated = all(text.startswith(asked) for text in bare) and (is_marked or len(asked.split()) > 1)
+    return (REPEATS,) if is_repeated else ()
 
 
 def ranking(prompt: Messages, responses: Sequence[str], ranks: Sequence[float], **said: Any) -> Item:

@@ -60,6 +60,7 @@ def read(row: Row, columns: Columns) -> Iterator[Item]:
         return
     if isinstance(chosen, str) and isinstance(rejected, str):
         prompt, sides = _of_texts(row, chosen, rejected, columns)
+        said["warnings"] = (*said.get("warnings", ()), *cells.repeats(prompt, sides))
     else:
         prompt, sides, warning = _of_turns(row, _turns(chosen), _turns(rejected))
         said["warnings"] = (*said.get("warnings", ()), *warning)
@@ -104,7 +105,7 @@ def _turns(side: Any) -> Messages:
 def _of_texts(row: Row, chosen: str, rejected: str, columns: Columns) -> tuple[Messages, tuple[str, str]]:
     has_prompt = not (_PROMPTS.isdisjoint(columns) and _PROMPTS.isdisjoint(row))
     if has_prompt and any(not conversations.is_empty(conversations.cell(row.get(name))) for name in _PROMPTS):
-        return asked(row), (chosen.strip(), rejected.strip())
+        return _beside_prompt(asked(row), chosen, rejected)
     if conversations.is_transcript(chosen):
         return _of_transcripts(row, chosen, rejected)
     if has_prompt:  # a common beginning is not a prompt where a column holds it
@@ -115,6 +116,24 @@ def _of_texts(row: Row, chosen: str, rejected: str, columns: Columns) -> tuple[M
             f"no prompt is understood; if it is in {' or '.join(others[:3])}, map it: --map prompt={others[0]}"
         )
     return _shared_words(chosen, rejected)
+
+
+def _beside_prompt(prompt: Messages, chosen: str, rejected: str) -> tuple[Messages, tuple[str, str]]:
+    """Return the answers of a row with a prompt; where both hold it once more, as transcripts, only what follows it.
+
+    Raises:
+        Dropped: both are the same transcript but for the answer, and it is not of this prompt.
+    """
+    sides = (conversations.after(prompt, chosen), conversations.after(prompt, rejected))
+    are_whole = sides == (chosen.strip(), rejected.strip()) and all(map(conversations.is_transcript, sides))
+    before, before_too = chosen.rpartition(_OPEN)[0].strip(), rejected.rpartition(_OPEN)[0].strip()
+    if are_whole and before and before == before_too:
+        inside, found = _of_transcripts({}, chosen, rejected)
+        asked_here = [turn for turn in prompt if turn["role"] != "system"]
+        if inside[: len(asked_here)] != asked_here and inside[-len(asked_here) :] != asked_here:
+            raise Dropped("the prompt column and the prompt inside differ")
+        return [*prompt[: len(prompt) - len(asked_here)], *inside], found
+    return prompt, sides
 
 
 def _of_transcripts(row: Row, chosen: str, rejected: str) -> tuple[Messages, tuple[str, str]]:

@@ -1,0 +1,143 @@
+"""Pairs in columns of any name: read as what they are, asked about, or dropped with a reason; never a wrong row."""
+
+import json
+
+import pytest
+
+from studio.datasets import importing
+from studio.datasets.plan import Asks
+from studio.workspace import Workspace
+from tests.exchange.reading import kept, told
+
+
+def write(tmp_path, *rows):
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def read(tmp_path, *rows):
+    """The items as told, and the reasons of the drops."""
+    found, tally = kept(write(tmp_path, *rows))
+    return [told(item) for item in found], dict(tally.dropped)
+
+
+def pair(prompt, chosen, rejected):
+    return {"kind": "pair", "prompt": [{"role": "user", "content": prompt}], "chosen": chosen, "rejected": rejected}
+
+
+# Labels that are numbers.
+
+ONE_TWO = {"response_1": "x", "response_2": "y"}
+
+
+def labelled(sides, *labels, name="label"):
+    return [{"prompt": f"p{at}", **sides, name: label} for at, label in enumerate(labels)]
+
+
+@pytest.mark.parametrize(
+    "sides", [ONE_TWO, {"output_1": "x", "output_2": "y"}, {"response_a": "x", "response_b": "y"}], ids="-".join
+)
+@pytest.mark.parametrize(
+    ("labels", "format", "better"),
+    [
+        ([0, 1], "better-from-0", "xy"),
+        (["1", "0"], "first-is-better", "xy"),
+        ([True, False], "first-is-better", "xy"),
+        ([-1, 1.0], "first-is-better", "yx"),
+        ([1, 2, 0], "better-or-tie", "xy="),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["label", "winner"])
+def test_numbers_that_are_not_those_of_the_sides_are_asked_about_and_read_as_the_person_says(
+    tmp_path, sides, labels, format, better, name
+):
+    path = write(tmp_path, *labelled(sides, *labels, name=name))
+    with pytest.raises(
+        Asks, match=f"{name} is .* next to .*, which does not say which is better.*--format {format}"
+    ) as asks:
+        importing.preview(path)
+    assert format in asks.value.choices
+    found, tally = kept(path, family=format)
+    assert ["=" if item.kind == "tie" else item.chosen for item in found] == list(better)
+    assert not tally.dropped
+
+
+def test_a_zero_that_begins_after_the_first_rows_refuses_the_whole_file(tmp_path):
+    path = write(tmp_path, *labelled(ONE_TWO, *[1] * 300, 0))
+    ws = Workspace.open(tmp_path / "w")
+    with pytest.raises(Asks, match="label is 0 next to response_1 and response_2"):
+        importing.import_source(ws, path)
+    with ws.read() as db:
+        assert db.execute("SELECT count(*) FROM comparisons").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(
+    ("sides", "labels"),
+    [
+        (ONE_TWO, [1, 2]),
+        (ONE_TWO, ["1", "2.0"]),
+        (ONE_TWO, [1.2, 1.9]),
+        ({"response_0": "x", "response_1": "y"}, [0, 1]),
+        ({"response_a": "x", "response_b": "y"}, ["a", "B"]),
+    ],
+    ids=str,
+)
+def test_numbers_and_letters_of_the_sides_are_read_without_a_question(tmp_path, sides, labels):
+    assert read(tmp_path, *labelled(sides, *labels)) == ([pair("p0", "x", "y"), pair("p1", "y", "x")], {})
+
+
+def test_a_number_that_the_chosen_reading_does_not_know_is_dropped(tmp_path):
+    found, tally = kept(write(tmp_path, *labelled(ONE_TWO, 0, 2)), family="better-from-0")
+    assert ([item.chosen for item in found], dict(tally.dropped)) == (["x"], {"unknown preference '2'": 1})
+
+
+# A prompt that stands in its column and once more in the responses.
+
+HUMAN = "\n\nHuman: q\n\nAssistant:"
+
+
+@pytest.mark.parametrize("prompt", ["q", HUMAN, "\n\nHuman: q", [{"role": "user", "content": "q"}]], ids=str)
+@pytest.mark.parametrize("begin", [HUMAN, HUMAN.strip(), "\n\nAssistant:"])
+def test_transcripts_next_to_their_prompt_are_read_as_transcripts(tmp_path, prompt, begin):
+    sides = (f"{begin} c", f"{begin} r")
+    row = {"prompt": prompt, "chosen": sides[0], "rejected": sides[1]}
+    assert read(tmp_path, row) == ([pair("q", "c", "r")], {})
+    row = {"prompt": prompt, "response_a": sides[0], "response_b": sides[1], "preference": "b"}
+    assert read(tmp_path, row) == ([pair("q", "r", "c")], {})
+    (found,), _ = read(tmp_path, {"prompt": prompt, "response": sides[0]})
+    assert (found["kind"], found["response"]) == ("demonstration", "c")
+
+
+def test_a_transcript_of_several_turns_holds_the_prompt_column(tmp_path):
+    talk = "\n\nHuman: a\n\nAssistant: b\n\nHuman: q\n\nAssistant:"
+    for prompt in (talk, "q"):
+        (found,), drops = read(
+            tmp_path, {"prompt": prompt, "system": "S", "chosen": f"{talk} c", "rejected": f"{talk} r"}
+        )
+        assert ([turn["content"] for turn in found["prompt"]], drops) == (["S", "a", "b", "q"], {})
+        assert (found["chosen"], found["rejected"]) == ("c", "r")
+
+
+def test_transcripts_of_another_prompt_are_dropped_and_dialogues_that_were_asked_for_are_answers(tmp_path):
+    row = {"prompt": "harmless", "chosen": f"{HUMAN} c", "rejected": f"{HUMAN} r"}
+    assert read(tmp_path, row) == ([], {"the prompt column and the prompt inside differ": 1})
+    sides = ("Human: Hello!\n\nAssistant: Hi!", "Human: Bye!\n\nAssistant: See you!")
+    row = {"prompt": "Write a dialogue.", "chosen": sides[0], "rejected": sides[1]}
+    assert read(tmp_path, row) == ([pair("Write a dialogue.", *sides)], {})
+
+
+@pytest.mark.parametrize(
+    "begin",
+    ["Name a colour.", "User: Name a colour. Assistant:", "<|user|>\nName a colour.", "[INST] Name a colour. [/INST]"],
+)
+@pytest.mark.parametrize("names", [("chosen", "rejected"), ("response_a", "response_b"), ("response",)], ids="-".join)
+def test_responses_that_begin_with_their_prompt_are_told(tmp_path, begin, names):
+    label = {"preference": "a"} if len(names) == 2 and "chosen" not in names else {}
+    row = {"prompt": "Name a colour.", **{name: f"{begin} {name}" for name in names}, **label}
+    assert any(
+        "begins with its prompt, word for word" in note for note in importing.preview(write(tmp_path, row)).notes
+    )
+    plain = row | {name: f"Teal. {name}" for name in names}
+    assert not any("begins with" in note for note in importing.preview(write(tmp_path, plain)).notes)
