@@ -141,3 +141,77 @@ def test_responses_that_begin_with_their_prompt_are_told(tmp_path, begin, names)
     )
     plain = row | {name: f"Teal. {name}" for name in names}
     assert not any("begins with" in note for note in importing.preview(write(tmp_path, plain)).notes)
+
+
+# A prompt that no column is named for.
+
+SIDES = {"chosen": "The cat is on the mat", "rejected": "The cat is dead"}
+WHERE = "Where is the cat?"
+
+
+@pytest.mark.parametrize(
+    ("more", "hint"),
+    [
+        ({"metadata": {"question": WHERE}}, "metadata.question"),
+        ({"metadata": WHERE}, "metadata"),
+        ({"system": "You know cats."}, "system"),
+        ({"ask_me": WHERE}, "ask_me"),
+        ({"info": {"post": WHERE}}, "info.post"),
+        ({"dialogue": [WHERE]}, "dialogue"),
+        ({"context": "A passage.", "ask_me": WHERE}, "ask_me"),
+        ({"history": [["a", "b"]], "user": WHERE}, "history"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("rows_before", [0, 150])
+def test_no_pair_is_split_at_shared_words_where_another_column_may_hold_the_prompt(tmp_path, more, hint, rows_before):
+    before = [{"chosen": f"It is {at} good", "rejected": f"It is {at} bad"} for at in range(rows_before)]
+    found, drops = read(tmp_path, *before, SIDES | more)
+    assert len(found) == rows_before
+    (reason,) = drops
+    assert reason.startswith("no prompt is understood; if it is in ")
+    assert reason.endswith(f"--map prompt={hint}") or f" or {hint}" in reason
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"id": "a b", "source": "x y"}, {"score_chosen": 2.0, "score_rejected": 1.0}, {"metadata": {}}, {"system": " "}, {"context": None}], ids=str
+)  # fmt: skip
+def test_an_implicit_prompt_is_split_off_where_no_other_column_can_hold_it(tmp_path, more):
+    assert read(tmp_path, SIDES | more) == ([pair("The cat is", "on the mat", "dead")], {})
+
+
+TURN = [{"role": "human", "text": WHERE}]
+
+
+@pytest.mark.parametrize(
+    "sides",
+    [
+        SIDES,
+        {
+            "chosen": {"role": "assistant", "text": SIDES["chosen"]},
+            "rejected": {"role": "assistant", "text": SIDES["rejected"]},
+        },
+    ],
+    ids=["texts", "turns"],
+)
+@pytest.mark.parametrize("name", ["context", "history"])
+@pytest.mark.parametrize("value", [WHERE, TURN, json.dumps(TURN)], ids=["text", "turns", "json"])
+def test_a_context_that_stands_alone_is_the_prompt(tmp_path, sides, name, value):
+    wanted = pair(WHERE, SIDES["chosen"], SIDES["rejected"])
+    assert read(tmp_path, sides | {name: value}) == ([wanted], {})
+    assert read(tmp_path, sides | {name: value, "source": "s", "id": 1, "split": "train"}) == ([wanted], {})
+    labelled = {
+        "response_a": SIDES["chosen"],
+        "response_b": SIDES["rejected"],
+        "preference": "a",
+        name: value,
+        "language": "en",
+    }
+    if name == "context":
+        assert read(tmp_path, labelled) == ([wanted], {})
+
+
+def test_a_context_is_no_prompt_where_the_file_has_a_prompt_column(tmp_path):
+    rows = [SIDES | {"prompt": WHERE, "context": "A passage."}, SIDES | {"prompt": None, "context": "A passage."}]
+    found, drops = read(tmp_path, *rows)
+    assert ([item["prompt"][-1]["content"] for item in found], drops) == ([WHERE], {"empty prompt": 1})

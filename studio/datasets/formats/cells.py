@@ -195,8 +195,8 @@ def repeats(prompt: Messages, texts: Sequence[str]) -> tuple[str, ...]:
     """Return a warning where each response begins with its prompt, word for word."""
     asked = prompt[-1]["content"]
     bare = [_MARK.sub("", text, count=1) for text in texts]
-    is_marked = all(text != short for text, short in zip(texts, bare, strict=True))
-    is_repeated = all(text.startswith(asked) for text in bare) and (is_marked or len(asked.split()) > 1)
+    is_marked = all(text != short and short.startswith(asked) for text, short in zip(texts, bare, strict=True))
+    is_repeated = is_marked or (len(asked.split()) > 1 and all(text.startswith(asked) for text in texts))
     return (REPEATS,) if is_repeated else ()
 
 

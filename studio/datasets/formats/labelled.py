@@ -11,7 +11,7 @@ from studio.datasets.formats import cells
 from studio.datasets.formats.cells import Row, Verdict
 from studio.datasets.formats.family import Columns, Family
 from studio.datasets.formats.item import Dropped, Item, by_axis
-from studio.datasets.formats.prompts import ASKED_WITH, asked
+from studio.datasets.formats.prompts import ASKED_WITH, IDS, asked, asked_in
 from studio.datasets.splits import split_name
 
 SIDES = (
@@ -37,6 +37,9 @@ READINGS: dict[str, tuple[str, Mapping[float, Verdict]]] = {
 """Ways to read numbers that are not those of the sides, for a person to choose."""
 READS = frozenset((*ASKED_WITH, *ALL_SIDES, *LABELS, *(name for pair in MODELS for name in pair))) | cells.COMMON
 
+_KNOWN = READS - {*ASKED_WITH} | IDS | {"metadata"}
+"""Columns that are not the prompt."""
+
 
 def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBERS) -> Iterator[Item]:
     """Yield a pair by its label; the preferred side comes first. `numbers`: what a person said that a label's numbers mean."""
@@ -45,7 +48,7 @@ def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBE
     value = first(row, [name for name in LABELS if name not in names])
     verdict = _verdict(value, names) if not numbers or math.isnan(_number(value)) else _by_number(value, numbers)
     models = [cells.name(first(row, pair)) for pair in zip(*MODELS, strict=True)]
-    prompt = asked(row)
+    prompt = asked_in(row, columns, _KNOWN)
     sides = [conversations.after(prompt, side) for side in sides]
     said: dict[str, Any] = cells.common(row) | (cells.strength(row) if verdict in ("first", "second") else {})
     if verdict == "second":

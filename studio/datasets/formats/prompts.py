@@ -1,9 +1,11 @@
 """The prompt of a flat row: a text or turns, with an Alpaca input, a system text and earlier turns in other columns."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from studio.datasets import conversations
 from studio.datasets.formats.cells import Row
+from studio.datasets.formats.family import Columns
 from studio.datasets.formats.item import Dropped
 from studio.preferences.prompts import Messages
 
@@ -14,6 +16,17 @@ BESIDE = ("input", "context")
 """Columns with the text that an instruction is about."""
 ASKED_WITH = (*ASKED, *BESIDE, *SYSTEM, "history")
 """Columns of which a prompt is made."""
+TURNS = ("messages", "conversations")
+LONE = ("context", "history")
+"""Columns that hold the prompt where no other column can."""
+IDS = frozenset((
+    "id", "idx", "index", "source", "dataset", "origin", "prompt_id", "qid", "date", "margin", "subset", "hash", "uuid", "split", "category",
+))  # fmt: skip
+"""Columns that tell where a row comes from, and are not the prompt."""
+_KINDS = frozenset(
+    ("language", "lang", "domain", "task", "type", "topic", "url", "license", "model", "version", "tags")
+)
+"""Columns that tell what kind of row it is."""
 
 
 def asked(row: Row) -> Messages:
@@ -33,6 +46,51 @@ def asked(row: Row) -> Messages:
     if isinstance(more, str) and more.strip():
         messages = [*messages[:-1], {"role": "user", "content": f"{messages[-1]['content']}\n{more.strip()}"}]
     return with_context(row, messages)
+
+
+def asked_in(row: Row, columns: Columns, known: Columns) -> Messages:
+    """Return the prompt of a row as `asked`; where the file has no column of a prompt, the context or the history is one if it stands alone.
+
+    Args:
+        row: the row.
+        columns: those of the file.
+        known: columns that are read otherwise, and are not the prompt.
+
+    Raises:
+        Dropped: there is no prompt, or it may be in several columns.
+    """
+    if not columns.isdisjoint((*ASKED, *TURNS)) or not (here := written(row, known | _KINDS)):
+        return asked(row)
+    if len(here) > 1 or here[0] not in LONE:
+        raise unknown(row, here)
+    return with_context({**row, "history": None}, conversations.prompt(row[here[0]]))
+
+
+def written(row: Row, known: Columns) -> list[str]:
+    """Return the columns of a row that hold a text or an object, and are not known as something else."""
+    return sorted(
+        name
+        for name, value in row.items()
+        if name not in known
+        and name not in SYSTEM
+        and isinstance(value, str | list | dict)
+        and value
+        and not _is_blank(value)
+    )
+
+
+def unknown(row: Row, names: Sequence[str]) -> Dropped:
+    """Return why a row has no prompt: it may be in any of these columns."""
+    inside = conversations.first(row, names)
+    deeper = (
+        next((key for key, each in inside.items() if isinstance(each, str)), "") if isinstance(inside, dict) else ""
+    )
+    where = f"{names[0]}.{deeper}" if deeper else names[0]
+    return Dropped(f"no prompt is understood; if it is in {' or '.join(names[:3])}, map it: --map prompt={where}")
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
 
 
 def with_context(row: Row, messages: Messages) -> Messages:
