@@ -283,16 +283,11 @@ def _example(item: Item) -> dict[str, Any]:
     if item.kind == "ranking":
         groups = [[item.responses[at] for at in group] for group in item.groups]
         shown |= {"groups": groups, "outcome": "ranking", "rater": item.rater}
+    elif item.kind == "pair":
+        said = {"outcome": "left", "strength": item.strength, "rater": item.rater}
+        shown |= {"chosen": item.chosen, "rejected": item.rejected} | said
     elif item.kind in COMPARED:
-        sides = (item.chosen, item.rejected) if item.kind == "pair" else item.responses
-        outcome = {"pair": "left"}.get(item.kind, item.kind)
-        shown |= {
-            "chosen": sides[0],
-            "rejected": sides[1],
-            "outcome": outcome,
-            "strength": item.strength,
-            "rater": item.rater,
-        }
+        shown |= {"sides": list(item.responses), "outcome": item.kind, "rater": item.rater}
     elif item.responses:
         shown["response"] = item.responses[0]
     return shown

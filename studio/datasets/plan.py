@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from studio.datasets import unread
 from studio.datasets.formats.family import Family, Kind
-from studio.datasets.formats.item import Dropped, Item
+from studio.datasets.formats.item import JUDGED, Dropped, Item
 from studio.datasets.formats.table import NAMED, recognise
 from studio.datasets.mapping import Mapped
 from studio.datasets.readers import MAX_GIB, Part, RawData
@@ -210,7 +210,11 @@ def _refuse_unread(plan: PartPlan, kind: Kind, wanted: Wanted) -> None:
     rows, reads = plan.part.sample, plan.family.understands
     judges = unread.DECIDES.fullmatch if plan.family.kind == "preferences" else unread.JUDGES.search
     found = unread.columns(rows, reads, judges)
-    if plan.family.kind == "demonstrations":
+    if plan.family.kind == "prompts":
+        found = found or unread.answers(rows, reads)
+    elif plan.family.kind == "preferences" and _is_unrated(plan):
+        found = list(dict.fromkeys(path for row in rows for path in unread.of_pair(row, reads)))
+    elif plan.family.kind == "demonstrations":
         found = list(dict.fromkeys(path for row in rows for path in unread.of_answer(row, reads)))
     if found:
         raise Asks(
@@ -219,6 +223,21 @@ def _refuse_unread(plan: PartPlan, kind: Kind, wanted: Wanted) -> None:
             "or take only the prompts (--kind prompts).",
             plan.part.columns,
         )
+
+
+def _is_unrated(plan: PartPlan) -> bool:
+    """Return whether the first rows hold pairs, and no judgement of any."""
+    kinds = {item.kind for row in plan.rows for item in _items(plan, row) if not item.axes}
+    return "unrated" in kinds and kinds.isdisjoint(JUDGED)
+
+
+def _items(plan: PartPlan, row: Mapping[str, Any]) -> list[Item]:
+    """Return the items of a row; none where it cannot be read."""
+    try:
+        found = plan.family.read(row, plan.names) if plan.family.read else ()
+        return [item for item in found if isinstance(item, Item)]
+    except (Dropped, AttributeError, LookupError, TypeError, ArithmeticError, RecursionError):
+        return []
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:

@@ -70,7 +70,7 @@ def _outcomes(
         return
     for plan in plans:
         for row in _rows(plan, tally, progress):
-            for outcome in _unclear(plan, row, kind) or _of_row(plan, row):
+            for outcome in _unclear(plan, row, kind) or _of_row(plan, row, kind):
                 yield outcome, plan.part.split
 
 
@@ -79,7 +79,11 @@ def _unclear(plan: PartPlan, row: dict[str, Any], kind: Kind) -> list[Outcome]:
     if plan.family.kind != "demonstrations" or kind == "prompts" or not plan.must_be_read:
         return []
     found = next(unread.of_answer(row, plan.reads), "")
-    return [Dropped(f"holds {found[:60]}, which may be a judgement and is not understood")] if found else []
+    return [Dropped(_unsure(found))] if found else []
+
+
+def _unsure(path: str) -> str:
+    return f"holds {path[:60]}, which may be a judgement and is not understood"
 
 
 def _by_axis(item: Item, axis: str, tally: Tally) -> Item:
@@ -88,20 +92,24 @@ def _by_axis(item: Item, axis: str, tally: Tally) -> Item:
     return by_axis(item, axis)
 
 
-def _of_row(plan: PartPlan, row: dict[str, Any]) -> Iterable[Outcome]:
+def _of_row(plan: PartPlan, row: dict[str, Any], kind: Kind) -> Iterable[Outcome]:
     """Return the items and reasons of one row, with the category and split that it names.
 
     Raises:
         Asks: it can be read in several ways, which the first rows did not show.
     """
     assert plan.family.read is not None
-    check_clear(plan, (row,))
+    if kind != "prompts":
+        check_clear(plan, (row,))
     try:
         found = list(plan.family.read(row, plan.names))
     except Dropped as reason:
         return [reason]
     except (AttributeError, LookupError, TypeError, ArithmeticError, RecursionError):  # of a file of anybody's
         return [Dropped(OTHERWISE)]
+    is_unrated = any(isinstance(each, Item) and each.kind == "unrated" and not each.axes for each in found)
+    if is_unrated and kind != "prompts" and plan.must_be_read and (path := next(unread.of_pair(row, plan.reads), "")):
+        return [Dropped(_unsure(path))]
     if plan.family.is_open or not ("category" in row or "split" in row):
         return found
     category, split = row.get("category"), split_name(row.get("split"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from studio.datasets import conversations
 from studio.datasets.formats.chats import ANSWERED, TURNS
+from studio.datasets.formats.prompts import IDS, KINDS
 
 JUDGES = re.compile(
     r"(^|[_\W])(chosen|rejected|prefer\w*|win(s|ner)?|better|best|worse|worst|ranks?|ranking|labels?|scores?|ratings?|rate|votes?|choice|"
@@ -64,6 +65,20 @@ _GOOD = re.compile(
 _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?\s*(%|(/|of|out of|stars?|points?)\s*\d*([.,]\d+)?)?")
 _PAIRS = re.compile(r"\s*[\w ]+[:=]\s*[-+]?\d+(\.\d+)?\s*([,;]|$)")
 """Grades as one text: quality:0,toxicity:4."""
+_SIDE = re.compile(
+    r"^(the )?((response|answer|model|output|completion|option|assistant|side|text)\s*[ab12]|[ab]|left|right|first|second|tie|tied|both( \w+)?|neither"
+    r"|equal|[ab12]\s*[<>=]+\s*[ab12])( (is|wins|won|better|preferred|much|slightly|one))*$"
+)
+"""A side of a pair, in a few words."""
+_ANSWER = re.compile(
+    r"(^|_)(respon\w*|resp|answers?|outputs?|completions?|repl(y|ies)|candidates?|generat\w+|summar\w+|hypothes\w+|translations?|continuations?"
+    r"|solutions?|winner|loser)(_|\d|$)"
+)
+_PART = re.compile(
+    r"^(pos|neg|good|bad|better|worse|best|worst|win\w*|los\w*|a|b)(_|$)|_(pos|neg|good|bad|better|worse|best|worst|w|l|a|b|1|2|win|lose)$"
+)
+"""Names of answers, and of one of several."""
+_TEXTS = ("text", "response", "answer", "content", "output", "completion", "generation", "value", "message")
 _MACHINE = re.compile(r"moderation|usage|param|config|schema|token|logprob|stat(s|istics)$")
 """Objects that say how a text was made or filtered."""
 _DEEPEST, _LONGEST_WORD, _MOST_WORDS = 4, 60, 4
@@ -76,9 +91,42 @@ def columns(rows: Sequence[Mapping[str, Any]], reads: Reads, judges: Callable[[s
     return [name for name in names if judges(snake(name)) and not BESIDE.search(snake(name))]
 
 
-def two_sided(name: str) -> bool:
-    """Return whether a column next to two responses sounds as if it said which is better."""
-    return bool(JUDGES.search(name) or ANNOTATORS.fullmatch(name))
+def of_pair(row: Mapping[str, Any], reads: Reads) -> Iterator[str]:
+    """Yield the paths in a row at which something may say which of its two responses is better."""
+    for name, value in row.items():
+        if is_filled(value) and not reads(name):
+            folded = snake(name)
+            if BESIDE.search(folded) or folded in IDS | KINDS:
+                continue
+            if JUDGES.search(folded) or ANNOTATORS.fullmatch(folded) or _is_said(value, _SIDE):
+                yield name
+            elif not _MACHINE.search(folded):
+                yield from (f"{name}.{path}" for path in _inside(_opened(value), 1, _SIDE))
+
+
+def answers(rows: Sequence[Mapping[str, Any]], reads: Reads) -> list[str]:
+    """Return the columns that are not read and may hold answers: lists of them, or two and more by their names."""
+    unread = dict.fromkeys(name for row in rows for name, value in row.items() if is_filled(value) and not reads(name))
+    lists = [name for name in unread if any(_are_answers(name, row.get(name)) for row in rows)]
+    texts = [
+        name
+        for name in unread
+        if (_ANSWER.search(snake(name)) or _PART.search(snake(name))) and not BESIDE.search(snake(name))
+    ]
+    texts = [name for name in texts if any(isinstance(row.get(name), str | list | dict) for row in rows)]
+    return lists or (texts if len(texts) > 1 else [])
+
+
+def _are_answers(name: str, value: Any) -> bool:
+    """Return whether a value is a list of answers: objects with a text, or texts under such a name."""
+    value = _opened(value)
+    if isinstance(value, dict):
+        return bool(_ANSWER.search(snake(name))) and any(isinstance(value.get(key), str) for key in _TEXTS)
+    if not isinstance(value, list) or len(value) < 2:
+        return False
+    if all(isinstance(each, dict) for each in value):
+        return any(isinstance(each.get(key), str) for each in value for key in _TEXTS)
+    return bool(_ANSWER.search(snake(name))) and all(isinstance(each, str) for each in value)
 
 
 def of_answer(row: Mapping[str, Any], reads: Reads) -> Iterator[str]:
@@ -116,20 +164,20 @@ def _kind(name: str) -> str:
     return " ".join(kind for kind, pattern in kinds.items() if pattern.search(folded))
 
 
-def _inside(value: Any, depth: int) -> Iterator[str]:
-    """Yield the paths inside an object, or the objects of a list, at which something judges."""
+def _inside(value: Any, depth: int, words: re.Pattern[str] = _GOOD) -> Iterator[str]:
+    """Yield the paths inside an object, or the objects of a list, at which something judges: by a number, or one of the words."""
     if depth > _DEEPEST:
         return
     if isinstance(value, list):
         for each in value:
-            yield from _inside(each, depth + 1)
+            yield from _inside(each, depth + 1, words)
     elif isinstance(value, dict):
         for name, part in value.items():
             kind = _kind(str(name))
-            if kind and (_rates(part) if "judges" in kind else _says(kind, part)):
+            if kind and (_says(kind, part) or ("judges" in kind and _is_said(part, words))):
                 yield str(name)
             elif not _MACHINE.search(str(name)):
-                yield from (f"{name}.{path}" for path in _inside(part, depth + 1))
+                yield from (f"{name}.{path}" for path in _inside(part, depth + 1, words))
 
 
 def _says(kind: str, value: Any) -> bool:

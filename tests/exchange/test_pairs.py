@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from studio.cli import main
 from studio.datasets import importing
-from studio.datasets.plan import Asks
+from studio.datasets.plan import Asks, Request
 from studio.workspace import Workspace
 from tests.exchange.reading import kept, told
 
@@ -69,6 +70,7 @@ def test_a_zero_that_begins_after_the_first_rows_refuses_the_whole_file(tmp_path
     ws = Workspace.open(tmp_path / "w")
     with pytest.raises(Asks, match="label is 0 next to response_1 and response_2"):
         importing.import_source(ws, path)
+    assert importing.preview(path, Request("prompts")).num_kept == 300
     with ws.read() as db:
         assert db.execute("SELECT count(*) FROM comparisons").fetchone() == (0,)
 
@@ -215,3 +217,110 @@ def test_a_context_is_no_prompt_where_the_file_has_a_prompt_column(tmp_path):
     rows = [SIDES | {"prompt": WHERE, "context": "A passage."}, SIDES | {"prompt": None, "context": "A passage."}]
     found, drops = read(tmp_path, *rows)
     assert ([item["prompt"][-1]["content"] for item in found], drops) == ([WHERE], {"empty prompt": 1})
+
+
+# Pairs of which nothing that is read says which is better.
+
+PAIR = {"prompt": "p", "response_a": "x", "response_b": "y"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"annotator1": 1, "annotator2": 2}, {"rater_1": "a"}, {"annotations": [{"rater": "x", "choice": "A"}]}, {"ground_truth": "model_a"},
+        {"rank_a": 1, "rank_b": 2}, {"votes": [1, 0]}, {"human": "A"}, {"result": "A>B"}, {"metadata": {"winner": "b"}}, {"outcome": "response_b"},
+        {"isBetterA": True}, {"helpful_a": 0.1, "helpful_b": 0.9}, {"verdict_text": "The first."},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("label", [{}, {"preference": ""}], ids=["no label", "empty label"])
+@pytest.mark.parametrize("rows_before", [0, 150])
+def test_what_may_judge_a_pair_without_a_judgement_is_asked_about(tmp_path, more, label, rows_before):
+    before = [PAIR | {"prompt": f"p{at}"} | label for at in range(rows_before)]
+    path = write(tmp_path, *before, PAIR | label | more)
+    if not rows_before:
+        with pytest.raises(Asks, match=f"holds {next(iter(more))}"):
+            importing.preview(path)
+        assert importing.preview(path, Request("prompts")).num_kept == 1
+    else:
+        found, tally = kept(path)
+        assert {item.kind for item in found} == {"unrated"}
+        assert [reason.split(",")[0].split(".")[0] for reason in tally.dropped] == [f"holds {next(iter(more))}"]
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"id": "a", "source": "s", "model_a": "m1", "model_b": "m2"}, {"topic": "cats", "turn": 1, "metadata": {"line": 3}, "label_id": 5}], ids=str
+)  # fmt: skip
+def test_pairs_that_wait_for_a_judgement_come_in_and_are_shown_as_a_and_b(tmp_path, more, capsys):
+    path = write(tmp_path, PAIR | more)
+    (example,) = importing.preview(path).examples
+    assert (example["outcome"], example["sides"]) == ("unrated", ["x", "y"])
+    assert main(["import", path, "--preview", "--workspace", str(tmp_path / "w")]) == 0
+    said = capsys.readouterr().out
+    assert "A: x" in said
+    assert "B: y" in said
+    assert "chosen" not in said
+    assert "rejected" not in said
+
+
+@pytest.mark.parametrize(
+    "names", [("score_a", "score_b"), ("rating_a", "rating_b"), ("response_a_score", "response_b_score"), ("score_response_a", "score_response_b")], ids="-".join
+)  # fmt: skip
+def test_a_score_of_each_side_says_which_is_better_where_no_label_does(tmp_path, names):
+    first, second = names
+    assert read(tmp_path, PAIR | {first: 1, second: "9"}) == ([pair("p", "y", "x")], {})
+    (found,), _ = read(tmp_path, PAIR | {first: 2, second: 2})
+    assert found["kind"] == "tie"
+    (item,), _ = kept(write(tmp_path, PAIR | {first: 1, second: 9, "preference": "a"}))
+    assert (item.chosen, item.scores) == ("x", {"score": (1.0, 9.0)})
+    (found,), _ = read(tmp_path, PAIR | {first: None, second: None})
+    assert found["kind"] == "unrated"
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ("pos_resp", "neg_resp"), ("output_w", "output_l"), ("better_answer", "worse_answer"), ("answer_good", "answer_bad"),
+        ("preferred", "dispreferred"), ("preferred_response", "rejected_response"), ("winning_response", "losing_response"), ("y_w", "y_l"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("asked", ["prompt", "instruction", "question"])
+def test_a_column_that_is_called_the_better_answer_is_the_chosen_one(tmp_path, better, worse, asked):
+    assert read(tmp_path, {worse: "r", asked: "p", better: "c", "id": 1}) == ([pair("p", "c", "r")], {})
+
+
+@pytest.mark.parametrize("name", ["responses", "candidates", "generations"])
+@pytest.mark.parametrize("text", ["text", "response", "answer"])
+def test_answers_as_objects_are_ranked_by_the_rank_or_the_score_of_each(tmp_path, name, text):
+    ranked = [{text: "x", "rank": 2}, {text: "y", "rank": 1}]
+    assert read(tmp_path, {"prompt": "p", name: ranked}) == ([pair("p", "y", "x")], {})
+    rated = [{text: "x", "rating": 5}, {text: "y", "rating": 1}, {text: "z", "rating": 5}]
+    (found,), _ = read(tmp_path, {"prompt": "p", name: json.dumps(rated)})
+    assert found["groups"] == [["x", "z"], ["y"]]
+    assert read(tmp_path, {"prompt": "p", name: [*ranked, {text: "z"}]}) == ([], {"an answer without rank or score": 1})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"responses": ["x", "y"]}, {"outs": [{"text": "x"}, {"text": "y"}]}, {"resp1": "x", "resp2": "y"}, {"answer_x": "x", "answer_y": "y"},
+        {"pos": "x", "neg": "y"}, {"response_x": {"content": "x"}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_only_prompts_come_in_next_to_answers_that_are_not_read_where_a_person_says_so(tmp_path, more):
+    path = write(tmp_path, {"prompt": "p"} | more)
+    with pytest.raises(Asks, match=f"holds {next(iter(more))}"):
+        importing.preview(path)
+    assert importing.preview(path, Request("prompts")).num_kept == 1
+    harmless = {
+        "prompt": "p",
+        "id": 1,
+        "source": "s",
+        "tags": ["a", "b"],
+        "metadata": {"n": 1},
+        "url": "u",
+        "category": "c",
+        "title": "t",
+    }
+    assert importing.preview(write(tmp_path, harmless)).kind == "prompts"

@@ -1,7 +1,7 @@
 """Two responses and a label or number that says which is better: our own columns, PKU-SafeRLHF, HelpSteer, SHP, WebGPT, AlpacaFarm."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,18 @@ WORDS: dict[str, Verdict] = {
 }
 ALL_SIDES = frozenset(name for pair in SIDES for name in pair)
 MODELS = (("model_a", "model_b"), ("model_1", "model_2"), ("model1", "model2"), ("generator_1", "generator_2"))
+LABELLED = frozenset(LABELS)
+SCORES: tuple[Callable[[str], str], ...] = tuple(
+    maker
+    for what in ("score", "rating")
+    for maker in (
+        lambda side, what=what: f"{what}_{side[-1]}",
+        lambda side, what=what: f"{what}{side[-1]}",
+        lambda side, what=what: f"{side}_{what}",
+        lambda side, what=what: f"{what}_{side}",
+    )
+)
+"""Names of the column with the score of a side; the higher the better."""
 NO_NUMBERS: Mapping[float, Verdict] = {}
 READINGS: dict[str, tuple[str, Mapping[float, Verdict]]] = {
     "better-from-0": ("0 the first response is better, 1 the second", {0: "first", 1: "second"}),
@@ -35,7 +47,18 @@ READINGS: dict[str, tuple[str, Mapping[float, Verdict]]] = {
     "better-or-tie": ("1 the first response is better, 2 the second, 0 a tie", {1: "first", 2: "second", 0: "tie"}),
 }
 """Ways to read numbers that are not those of the sides, for a person to choose."""
-READS = frozenset((*ASKED_WITH, *ALL_SIDES, *LABELS, *(name for pair in MODELS for name in pair))) | cells.COMMON
+READS = (
+    frozenset(
+        (
+            *ASKED_WITH,
+            *ALL_SIDES,
+            *LABELS,
+            *(name for pair in MODELS for name in pair),
+            *(made(side) for made in SCORES for side in ALL_SIDES),
+        )
+    )
+    | cells.COMMON
+)
 
 _KNOWN = READS - {*ASKED_WITH} | IDS | {"metadata"}
 """Columns that are not the prompt."""
@@ -46,13 +69,18 @@ def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBE
     names = next(pair for pair in SIDES if set(pair) <= columns)
     sides = [conversations.answer(row.get(name)) for name in names]
     value = first(row, [name for name in LABELS if name not in names])
-    verdict = _verdict(value, names) if not numbers or math.isnan(_number(value)) else _by_number(value, numbers)
+    scores = _scores(row, names)
+    if scores and LABELLED.isdisjoint(columns - {*names}):
+        verdict: Verdict = "tie" if scores[0] == scores[1] else "first" if scores[0] > scores[1] else "second"
+    else:
+        verdict = _read_verdict(value, names, numbers)
     models = [cells.name(first(row, pair)) for pair in zip(*MODELS, strict=True)]
     prompt = asked_in(row, columns, _KNOWN)
     sides = [conversations.after(prompt, side) for side in sides]
     said: dict[str, Any] = cells.common(row) | (cells.strength(row) if verdict in ("first", "second") else {})
     if verdict == "second":
-        sides, models, verdict = sides[::-1], models[::-1], "first"
+        sides, models, scores, verdict = sides[::-1], models[::-1], scores[::-1], "first"
+    said |= {"scores": {"score": scores}} if scores else {}
     if repeated := cells.repeats(prompt, sides):
         said["warnings"] = (*said.get("warnings", ()), *repeated)
     yield cells.pair(prompt, sides, verdict, **said, **({"models": tuple(models)} if all(models) else {}))
@@ -69,6 +97,20 @@ def _verdict(value: Any, names: Sequence[str]) -> Verdict:
     if found is None:
         raise Dropped(f"unknown preference {str(value)[:20]!r}")
     return found
+
+
+def _scores(row: Row, names: Sequence[str]) -> tuple[float, ...]:
+    """Return the scores of the two sides in columns of their own; () where there are none."""
+    for made in SCORES:
+        found = [row.get(made(name)) for name in names]
+        if all(isinstance(each, int | float | str) and not isinstance(each, bool) for each in found):
+            numbers = [cells.number(each, "score") for each in found]
+            return tuple(number for number in numbers if number is not None) if None not in numbers else ()
+    return ()
+
+
+def _read_verdict(value: Any, names: Sequence[str], numbers: Mapping[float, Verdict]) -> Verdict:
+    return _verdict(value, names) if not numbers or math.isnan(_number(value)) else _by_number(value, numbers)
 
 
 def _by_number(value: Any, numbers: Mapping[float, Verdict]) -> Verdict:

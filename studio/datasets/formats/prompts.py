@@ -23,9 +23,7 @@ IDS = frozenset((
     "id", "idx", "index", "source", "dataset", "origin", "prompt_id", "qid", "date", "margin", "subset", "hash", "uuid", "split", "category",
 ))  # fmt: skip
 """Columns that tell where a row comes from, and are not the prompt."""
-_KINDS = frozenset(
-    ("language", "lang", "domain", "task", "type", "topic", "url", "license", "model", "version", "tags")
-)
+KINDS = frozenset(("language", "lang", "domain", "task", "type", "topic", "url", "license", "model", "version", "tags"))
 """Columns that tell what kind of row it is."""
 
 
@@ -59,7 +57,7 @@ def asked_in(row: Row, columns: Columns, known: Columns) -> Messages:
     Raises:
         Dropped: there is no prompt, or it may be in several columns.
     """
-    if not columns.isdisjoint((*ASKED, *TURNS)) or not (here := written(row, known | _KINDS)):
+    if not columns.isdisjoint((*ASKED, *TURNS)) or not (here := written(row, known | KINDS)):
         return asked(row)
     if len(here) > 1 or here[0] not in LONE:
         raise unknown(row, here)

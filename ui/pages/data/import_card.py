@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from functools import partial
 from html import escape
+from string import ascii_uppercase
 from threading import Event
 from typing import Any
 
@@ -246,6 +247,9 @@ def _preview(found: Preview) -> str:
 
 def _example(example: dict[str, Any]) -> str:
     sides = "".join(html.conversation([], example[side], side) for side in ("chosen", "rejected") if side in example)
+    sides += "".join(
+        html.conversation([], text, name) for name, text in zip(ascii_uppercase, example.get("sides", ()), strict=False)
+    )
     sides += "".join(
         html.conversation([], text, f"rank {rank}")
         for rank, group in enumerate(example.get("groups", ()), 1)
