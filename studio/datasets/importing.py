@@ -97,7 +97,7 @@ def preview(
     _check_axis(raw.name, request.axis, tally)
     return Preview(
         source=raw.name,
-        kind=kind,
+        kind=_held(kind, tally),
         format=plans[0].family.says,
         num_rows=tally.num_rows,
         num_kept=tally.num_kept,
@@ -134,7 +134,7 @@ def import_source(
         import_id, is_repeat, tally, stored = _bring(ws, raw, plans, kind, request, progress)
     return ImportResult(
         source=raw.name,
-        kind=kind,
+        kind=_held(kind, tally),
         format=plans[0].family.says,
         num_rows=tally.num_rows,
         num_kept=tally.num_kept,
@@ -271,6 +271,11 @@ def _notes(plans: list[PartPlan], kind: Kind, axis: str, tally: Tally) -> tuple[
         return (*notes, _only_prompts(list(tally.ignored)))
     told = [f"{column} ({count:,})" for column, count in tally.ignored.most_common()]
     return (*notes, f"Not read: {listed(told)}.")
+
+
+def _held(kind: Kind, tally: Tally) -> Kind:
+    """Return what the rows were: where a labelling program only asked for answers, these, and not judgements."""
+    return "demonstrations" if 0 < tally.num_kept == tally.num_answers else kind
 
 
 def _only_prompts(unread: list[str]) -> str:

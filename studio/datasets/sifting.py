@@ -28,6 +28,8 @@ class Tally:
 
     num_rows: int = 0
     num_kept: int = 0
+    num_answers: int = 0
+    """Of those that are kept, how many are demonstrations."""
     dropped: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
     """Column to the number of rows in which it holds something that is not read."""
@@ -53,6 +55,7 @@ def items(
                 _check_text(item)
                 _refuse_again(item, seen)
                 tally.num_kept += 1
+                tally.num_answers += item.kind == "demonstration"
                 tally.warnings.update(item.warnings)
                 yield item if item.split or not split else replace(item, split=split)
         except Dropped as reason:

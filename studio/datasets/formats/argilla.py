@@ -131,7 +131,7 @@ def _rank(answer: Answer, value: Sequence[Any], ids: Sequence[str]) -> bool:
 
 
 def _say(answer: Answer, question: str, value: str, ids: Sequence[str]) -> None:
-    if tasks.REWRITE_NAME.search(question) or tasks.NOTE_NAME.search(question):
+    if not ids or tasks.REWRITE_NAME.search(question) or tasks.NOTE_NAME.search(question):
         tasks.words(answer, question, value)
     else:
         tasks.choice(answer, question, value, ids)

@@ -163,7 +163,10 @@ def read_row(row: Row, columns: Columns) -> Iterator[Outcome]:
     """Yield the annotation of a row of JSON_MIN, CSV or TSV."""
     if conversations.is_empty(row.get("annotation_id")):
         raise Dropped("nobody answered")
-    of = tasks.task(row)
+    is_ours = tasks.PROMPT_KEY in row  # else a written answer and a column of the task look the same
+    of = tasks.task({name: cell for name, cell in row.items() if not (is_ours and name in tasks.SINGLE)})
+    if not (of.texts or is_ours):
+        raise Dropped(tasks.NO_RESPONSES)
     answer = Answer()
     for control, cell in row.items():
         if control not in _META and control not in of.ids:
@@ -175,6 +178,7 @@ def read_row(row: Row, columns: Columns) -> Iterator[Outcome]:
         or answer.strengths
         or answer.flags
         or answer.rewrites
+        or (is_ours and answer.written)
     ):
         raise Dropped(UNSURE)
     yield from tasks.outcomes(of, answer, **_said(row, row.get("annotation_id")))
@@ -201,7 +205,8 @@ def _is_data(control: str) -> bool:
 
 def _lone(answer: Answer, control: str, value: str, of: Task) -> None:
     """Add a cell of one word or text: of a control as far as its name tells, else of the task's own data."""
-    if tasks.REWRITE_NAME.search(control) or tasks.NOTE_NAME.search(control):
+    is_answer = not of.texts and tasks.ANSWER_NAME.search(control)
+    if is_answer or tasks.REWRITE_NAME.search(control) or tasks.NOTE_NAME.search(control):
         tasks.words(answer, control, value)
     elif tasks.JUDGEMENT_NAME.search(control) or (tasks.judgement(value).is_judgement and len(value.split()) > 1):
         tasks.choice(answer, control, value, of.ids)

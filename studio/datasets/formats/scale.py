@@ -15,6 +15,8 @@ from studio.preferences.prompts import Messages
 Object = Mapping[str, Any]
 LIKERT: dict[float, Said] = {1: Said("first", 3), 2: Said("first", 2), 3: Said("first", 1), 4: Said("tie"), 5: Said("second", 1), 6: Said("second", 2), 7: Said("second", 3)}  # fmt: skip
 """A scale of seven without labels: 1 the first is much better, 4 about the same."""
+WRITERS = ("human", "contributor", "annotator", "worker", "expert", "tasker")
+"""Sources of an answer that a person wrote."""
 
 
 def read(row: Row, columns: Columns) -> Iterator[Outcome]:
@@ -91,6 +93,11 @@ def _turn(turn: Object, prompt: Messages, answers: list[Object], said: dict[str,
         _on_turn(answer, each, ids)
     if len(texts) == 1 and answer.rewrites:
         return Item("demonstration", prompt, (answer.rewrites[0], texts[0]), rewritten=(1,), **said)
+    if not texts:
+        return next(tasks.demonstrations(Task(prompt, (), ()), answer, **said))
+    is_written = tasks.PROMPT_KEY in said["metadata"] or ids[0].lower() in WRITERS
+    if len(texts) == 1 and is_written and not (any(models) or answer.scores or answer.flags or answer.strengths):
+        return Item("demonstration", prompt, texts, **said)
     if len(texts) < 2:
         raise Dropped("only one response to this prompt")
     return tasks.item(Task(prompt, texts, ids, {"models": models} if all(models) else {}), answer, **said)

@@ -35,6 +35,24 @@ NUMBERED = re.compile(
     r"(response|answer|completion|output|reply|candidate|generation)[-_ ]?(\d{1,2}|[a-z])", re.IGNORECASE
 )
 OURS = "rlhf_studio_"
+PROMPT_KEY = f"{OURS}prompt"
+"""The key by which a task of ours names the prompt that is to be answered."""
+SINGLE = (
+    "response",
+    "answer",
+    "completion",
+    "output",
+    "reply",
+    "generation",
+    "candidate",
+    "model_output",
+    "model_response",
+)
+"""Columns of one response, which is rated or rewritten and not compared."""
+ANSWER_NAME = re.compile(
+    r"answer|respon|repl(y|ies)|output|completion|demonstrat|ideal|target|solution|\bwrite\b", re.IGNORECASE
+)
+NO_RESPONSES = "a task without two responses in known columns"
 _MODEL = re.compile(r"model[-_ ]?(\d{1,2}|[a-z])", re.IGNORECASE)
 
 
@@ -59,6 +77,8 @@ class Answer:
     rewrites: list[str] = field(default_factory=list)
     rewritten: tuple[int, ...] = ()
     notes: list[str] = field(default_factory=list)
+    written: list[tuple[str, str]] = field(default_factory=list)
+    """Names of controls with the texts written there, which are the answer where there are no responses."""
     flags: dict[str, tuple[int, ...]] = field(default_factory=dict)
     scores: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -74,8 +94,10 @@ class Answer:
 def task(data: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> Task:
     """Return the task that a row of data describes; `beside` is metadata that stands apart from it.
 
+    It has no texts where a person is to write the answer.
+
     Raises:
-        Dropped: it holds no prompt or no two responses under names that are known.
+        Dropped: it holds no prompt, or responses under names that are not known.
     """
     name = next((name for name in PROMPTS if not conversations.is_empty(conversations.cell(data.get(name)))), None)
     if name is None:
@@ -97,7 +119,11 @@ def task(data: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> Ta
 
 
 def responses(data: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return names and texts of a task's responses: a list of them, numbered columns, or two sides."""
+    """Return names and texts of a task's responses: a list of them, numbered columns, or two sides; none where it has only a prompt.
+
+    Raises:
+        Dropped: it holds one response.
+    """
     for name in LISTS:
         found = cells.parsed(conversations.cell(data.get(name)))
         if isinstance(found, list) and len(found) > 1:
@@ -106,8 +132,8 @@ def responses(data: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]
     numbered = sorted((key for key in data if NUMBERED.fullmatch(str(key))), key=_place)
     pair = next((pair for pair in SIDES if set(pair) <= data.keys()), None)
     names = numbered if len(numbered) > 1 else list(pair or ())
-    if len(names) < 2:
-        raise Dropped("a task without two responses in known columns")
+    if not names and any(not conversations.is_empty(data.get(name)) for name in (*numbered, *LISTS, *SINGLE)):
+        raise Dropped(NO_RESPONSES)
     return tuple(names), tuple(_side(data[name]) for name in names)
 
 
@@ -163,14 +189,41 @@ def outcomes(of: Task, answer: Answer, unsure: str = "", **said: Any) -> Iterato
 
     `unsure`: why an answer without a verdict in words cannot be read.
     """
+    if not of.texts:
+        yield from demonstrations(of, answer, **said)
+        return
     try:
         if unsure and not answer.verdicts:
             raise Dropped(unsure)
         yield item(of, answer, **said)
     except Dropped as reason:
         yield reason
-        for text in answer.rewrites:
-            yield Item("demonstration", of.prompt, (text,), **{**of.said, **said, "models": ()})
+        yield from _written(of, answer.rewrites, said)
+
+
+def demonstrations(of: Task, answer: Answer, **said: Any) -> Iterator[Item]:
+    """Yield the answers that a person wrote to a prompt without responses.
+
+    Raises:
+        Dropped: there is none, or responses were compared that are not known.
+    """
+    if answer.verdicts or answer.ranks is not None:
+        raise Dropped(NO_RESPONSES)
+    texts = [text for name, text in answer.written if ANSWER_NAME.search(name) and not NOTE_NAME.search(name)]
+    is_ours = PROMPT_KEY in {**of.said, **said}.get("metadata", {})
+    if not (answer.rewrites or texts) and is_ours and len(answer.written) == 1:
+        texts = [answer.written[0][1]]
+    if not (answer.rewrites or texts):
+        raise Dropped("no answer was written" if is_ours else NO_RESPONSES)
+    yield from _written(of, [*answer.rewrites, *texts], said)
+
+
+def _written(of: Task, texts: Sequence[str], said: dict[str, Any]) -> Iterator[Item]:
+    """Yield a demonstration for each text; each has a name of its own."""
+    event = said.get("event_id")
+    for number, text in enumerate(texts):
+        named = {"event_id": f"{event}-{number}"} if event and number else {}
+        yield Item("demonstration", of.prompt, (text,), **{**of.said, **said, "models": (), **named})
 
 
 def _judged(of: Task, answer: Answer, said: dict[str, Any]) -> Item:
@@ -252,4 +305,5 @@ def words(answer: Answer, control: str, text: str) -> None:
     if REWRITE_NAME.search(control) and not NOTE_NAME.search(control):
         answer.rewrites.append(text.strip())
     else:
+        answer.written.append((control, text.strip()))
         answer.notes.append(text.strip() if NOTE_NAME.search(control) else f"{control}: {text.strip()}")
