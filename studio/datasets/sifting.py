@@ -217,7 +217,11 @@ def _refuse_again(item: Item, seen: dict[int, int]) -> None:
     Only hashes are kept, so that a million rows need some hundred bytes each.
     """
     texts = "\0".join(turn["role"] + turn["content"] for turn in item.prompt)
-    who = "" if item.rater == ANONYMOUS and not item.event_id else f"{item.rater}\0{item.at}\0{item.event_id}"
+    who = (
+        ""
+        if item.rater == ANONYMOUS and not (item.event_id or item.at)
+        else f"{item.rater}\0{item.at}\0{item.event_id}"
+    )
     key = hash((texts, tuple(sorted(item.responses)), who, item.kind in COMPARED))
     if item.groups:
         verdict = hash(tuple(tuple(sorted(item.responses[at] for at in group)) for group in item.groups))
