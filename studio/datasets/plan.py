@@ -140,12 +140,14 @@ def decide(raw: RawData, wanted: Wanted, family: str, mapped: Sequence[Mapped | 
 
 
 def check_clear(plan: PartPlan, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Ask how rows are to be read, where their family can read them in several ways.
+    """Ask how rows are to be read, where their family can read them in several ways after the first rows.
 
     Raises:
         Asks: with the ways to choose from.
     """
-    if plan.family.unclear is None or not (why := plan.family.unclear(rows)):
+    if plan.family.unclear is None or not plan.family.unclear(rows):
+        return
+    if not (why := plan.family.unclear([*plan.rows, *rows])):
         return
     told = "; ".join(f"--format {name} ({NAMED[name].says})" for name in plan.family.readings)
     raise Asks(f"{plan.part.name}: {why}. Say which it is: {told}.", plan.part.columns, plan.family.readings)

@@ -6,6 +6,7 @@ import pytest
 
 from studio.cli import main
 from studio.datasets import importing
+from studio.datasets.formats import cells
 from studio.datasets.plan import Asks, Request
 from studio.workspace import Workspace
 from tests.exchange.reading import kept, told
@@ -324,3 +325,64 @@ def test_only_prompts_come_in_next_to_answers_that_are_not_read_where_a_person_s
         "title": "t",
     }
     assert importing.preview(write(tmp_path, harmless)).kind == "prompts"
+
+
+# Rows that belong together, votes, and judgements in words.
+
+
+def helpsteer(prompt, response, helpfulness):
+    return {"prompt": prompt, "response": response, "helpfulness": helpfulness, "correctness": 4, "coherence": 4}
+
+
+def test_ratings_of_one_prompt_are_joined_wherever_their_rows_stand(tmp_path):
+    rows = [helpsteer(f"p{at}", text, score) for text, score in (("x", 1), ("y", 4), ("z", 0)) for at in range(60)]
+    found, drops = read(tmp_path, *rows, helpsteer("alone", "x", 1))
+    assert [item["groups"] for item in found] == [[["y"], ["x"], ["z"]]] * 60
+    assert drops == {"joined with the row before": 120, "only one response to this prompt": 1}
+
+
+def test_rows_that_do_not_fit_into_memory_together_are_told():
+    rows = [{"prompt": prompt, "text": "x" * 10} for prompt in ("a", "b", "a", "c", "a", "c")]
+    assert list(cells.gathered(rows, "prompt")) == [[rows[0], rows[2], rows[4]], [rows[1]], [rows[3], rows[5]]]
+    found = list(cells.gathered(rows, "prompt", most=35))
+    assert [[row["prompt"] for row in group] if isinstance(group, list) else str(group) for group in found] == [
+        ["a", "a"], "too far from the other rows of its prompt", ["b"], ["c", "c"],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answers", "groups"),
+    [
+        ([(0, True), (0, False)], [["x"], ["y"]]),
+        ([(0, False), (0, True), (0, False)], [["y"], ["x", "z"]]),
+        ([(1, True), (2, False)], [["y"], ["x"]]),
+        ([(0, False), (0, False)], [["x", "y"]]),
+    ],
+)
+def test_of_answers_with_equal_votes_the_accepted_one_is_better(tmp_path, answers, groups):
+    row = {
+        "question": "q",
+        "answers": [
+            {"text": t, "pm_score": score, "selected": is_one}
+            for t, (score, is_one) in zip("xyz", answers, strict=False)
+        ],
+    }
+    (item,), _ = kept(write(tmp_path, row))
+    assert [[item.responses[at] for at in group] for group in item.groups] == groups
+
+
+@pytest.mark.parametrize(
+    ("label", "kind", "better", "strength"),
+    [
+        ("A is slightly better", "pair", "x", 1), ("Response B", "pair", "y", None), ("B is much better", "pair", "y", 3), ("A>B", "pair", "x", None),
+        ("B>A", "pair", "y", None), ("A<B", "pair", "y", None), ("[[A>>B]]", "pair", "x", 3), ("A=B", "tie", None, None),
+        ("Both are bad", "both_bad", None, None), ("about the same", "tie", None, None), ("The first one is better", "pair", "x", 2),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("names", [("response_a", "response_b"), ("response_1", "response_2")], ids="-".join)
+def test_a_label_in_words_is_read_with_its_strength(tmp_path, names, label, kind, better, strength):
+    row = {"prompt": "p", **dict(zip(names, "xy", strict=True)), "preference": label}
+    (item,), drops = kept(write(tmp_path, row, row | {"prompt": "q", "preference": "dunno"}))
+    assert (item.kind, item.strength) == (kind, strength)
+    assert better is None or item.chosen == better
+    assert dict(drops.dropped) == {"unknown preference 'dunno'": 1}

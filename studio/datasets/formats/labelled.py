@@ -7,7 +7,7 @@ from typing import Any
 
 from studio.datasets import conversations
 from studio.datasets.conversations import first
-from studio.datasets.formats import cells
+from studio.datasets.formats import cells, words
 from studio.datasets.formats.cells import Row, Verdict
 from studio.datasets.formats.family import Columns, Family
 from studio.datasets.formats.item import Dropped, Item, by_axis
@@ -78,6 +78,8 @@ def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBE
     prompt = asked_in(row, columns, _KNOWN)
     sides = [conversations.after(prompt, side) for side in sides]
     said: dict[str, Any] = cells.common(row) | (cells.strength(row) if verdict in ("first", "second") else {})
+    if verdict in ("first", "second") and "strength" not in said and (steps := words.judgement(value).strength):
+        said["strength"] = steps
     if verdict == "second":
         sides, models, scores, verdict = sides[::-1], models[::-1], scores[::-1], "first"
     said |= {"scores": {"score": scores}} if scores else {}
@@ -94,6 +96,7 @@ def _verdict(value: Any, names: Sequence[str]) -> Verdict:
             return verdict
     if found is None and names[0][-1] == "1":
         found = _between(value)
+    found = found or words.judgement(value).verdict
     if found is None:
         raise Dropped(f"unknown preference {str(value)[:20]!r}")
     return found
@@ -140,7 +143,10 @@ def unclear(rows: Sequence[Row]) -> str:
         return ""
     labels = [name for name in LABELS if name not in names]
     ends = [name[-1] for name in names]
-    for row in rows:
+    given = [row for row in rows if not conversations.is_empty(first(row, labels))]
+    if not ends[0].isdecimal() and any(math.isnan(_number(first(row, labels))) for row in given):
+        return ""  # where some labels are words, a number among them is none of its own kind
+    for row in given:
         value = first(row, labels)
         number = _number(value)
         if not math.isnan(number) and not (ends[0].isdecimal() and int(ends[0]) <= number <= int(ends[1])):
