@@ -103,6 +103,8 @@ def _one(of: Task, user: str, answers: dict[str, Any], record: str, said: dict[s
             has_lost_order |= not _rank(answer, value, of.ids)
         elif isinstance(value, list):
             answer.flags |= {str(each): () for each in value}
+        elif isinstance(value, int | float) and not isinstance(value, bool) and tasks.DEGREE_NAME.search(question):
+            answer.margins.append(float(value))
         elif isinstance(value, (bool, int | float)):
             answer.notes.append(f"{question}: {value:g}")
         elif isinstance(value, str):

@@ -91,6 +91,8 @@ def _turn(turn: Object, prompt: Messages, answers: list[Object], said: dict[str,
             _on_message(answer, each, at, len(ids))
     for each in _annotations(turn):
         _on_turn(answer, each, ids)
+    if len(texts) > 2 and answer.selected is not None and answer.ranks is None:
+        raise Dropped("one of several responses is selected, and the others have no order")
     if len(texts) == 1 and answer.rewrites:
         return Item("demonstration", prompt, (answer.rewrites[0], texts[0]), rewritten=(1,), **said)
     if not texts:
@@ -136,9 +138,9 @@ def _on_turn(answer: Answer, annotation: Object, ids: tuple[str, ...]) -> None:
     elif isinstance(value, list):
         _ranked(answer, value, ids)
     elif isinstance(value, str) and value in ids:
-        if len(ids) > 2:
-            raise Dropped("one of several responses is selected, and the others have no order")
-        answer.verdicts.append(("first", "second")[ids.index(value)])
+        answer.selected = ids.index(value)
+        if len(ids) == 2:
+            answer.verdicts.append(("first", "second")[answer.selected])
     elif isinstance(value, str) and annotation.get("type") == "category":
         tasks.choice(answer, key, value, ids)
     elif isinstance(value, str):
@@ -161,6 +163,8 @@ def _likert(answer: Answer, key: str, value: float, labels: Any) -> None:
         said = LIKERT.get(value, Said()) if "likert" in key.lower() else Said()
     if said.is_judgement:
         answer.say(said)
+    elif tasks.DEGREE_NAME.search(key) and not labels:
+        answer.margins.append(float(value))
     elif tasks.JUDGEMENT_NAME.search(key):
         raise Dropped(f"the answer {value:g} to {key} is not understood")
     else:

@@ -80,6 +80,8 @@ def _add(answer: Answer, name: str, value: Any, kind: str, num: int, ids: tuple[
             tasks.choice(answer, name, value, ids)
     elif isinstance(value, str):
         tasks.words(answer, name, value)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and tasks.DEGREE_NAME.search(name):
+        answer.margins.append(float(value))
     elif isinstance(value, int | float):
         answer.notes.append(f"{name}: {value}")
 

@@ -49,6 +49,15 @@ SINGLE = (
     "model_response",
 )
 """Columns of one response, which is rated or rewritten and not compared."""
+DEGREE_NAME = re.compile(
+    r"strength|how[-_ ]?much|degree|extent|magnitude|margin|intensity|confiden|\bgap\b|differ", re.IGNORECASE
+)
+"""Names of controls that ask how much better a response is."""
+DEGREE = re.compile(
+    r"\s*(negligibly|slight(ly)?|a little|somewhat|marginally|much|far|significantly|a lot)(\s+better)?\s*",
+    re.IGNORECASE,
+)
+"""Words that say it under any name."""
 ANSWER_NAME = re.compile(
     r"answer|respon|repl(y|ies)|output|completion|demonstrat|ideal|target|solution|\bwrite\b", re.IGNORECASE
 )
@@ -72,6 +81,12 @@ class Answer:
 
     verdicts: list[Verdict] = field(default_factory=list)
     strengths: list[int] = field(default_factory=list)
+    degrees: list[tuple[str, int]] = field(default_factory=list)
+    """Words such as *slightly*, with their strength: how much better, where there is a verdict, else a flag."""
+    margins: list[float] = field(default_factory=list)
+    """How much better as a number, on a scale that the source does not tell."""
+    selected: int | None = None
+    """The position of the one response that was selected."""
     ranks: Sequence[float] | None = None
     of: Sequence[int] | None = None
     rewrites: list[str] = field(default_factory=list)
@@ -169,6 +184,15 @@ def item(of: Task, answer: Answer, **said: Any) -> Item:
         Dropped: it says nothing, or contradicts itself.
     """
     said = {**of.said, **said}
+    has_verdict = bool(answer.verdicts) or answer.ranks is not None
+    for word, strength in answer.degrees:
+        if has_verdict and not {"tie", "both_bad"} & {*answer.verdicts}:
+            answer.strengths.append(strength)
+        else:
+            answer.flags[word] = ()
+    answer.degrees.clear()
+    if answer.margins and has_verdict:
+        said["margin"] = answer.margins[0]
     if note := "\n".join(answer.notes):
         said["note"] = note
     said |= {"flags": answer.flags} if answer.flags else {}
@@ -234,6 +258,8 @@ def _judged(of: Task, answer: Answer, said: dict[str, Any]) -> Item:
     if len(verdicts) > 1:
         raise Dropped(f"contradicts itself: {verdicts[0]} and {verdicts[1]}")
     verdict = verdicts[0] if verdicts else None
+    if answer.ranks is not None and (answer.of is None or list(answer.of) == list(range(len(of.texts)))):
+        _check(answer.ranks, verdict, answer.selected)
     if verdict == "both_bad":
         return _all(of, "both_bad", said)
     if answer.ranks is not None and verdict != "tie":
@@ -249,6 +275,19 @@ def _judged(of: Task, answer: Answer, said: dict[str, Any]) -> Item:
             raise Dropped(f"a judgement between two sides, but there are {len(of.texts)} responses")
         return _all(of, "ranking", said)
     return cells.pair(of.prompt, of.texts, verdict, strength=strength, **said)
+
+
+def _check(ranks: Sequence[float], verdict: Verdict | None, selected: int | None) -> None:
+    """Refuse ranks that say otherwise than a verdict on two responses, or than the selection of the best one.
+
+    Raises:
+        Dropped: they contradict each other.
+    """
+    best = [at for at, rank in enumerate(ranks) if rank == min(ranks)]
+    by_ranks: Verdict = "tie" if len(best) == len(ranks) else "first" if best == [0] else "second"
+    is_other = verdict in ("first", "second", "tie") and (len(ranks) == 2 or verdict == "tie") and verdict != by_ranks
+    if is_other or (selected is not None and selected not in best):
+        raise Dropped("contradicts itself: the ranks say otherwise than the selection")
 
 
 def _all(of: Task, kind: Any, said: dict[str, Any]) -> Item:
@@ -284,11 +323,15 @@ def choice(answer: Answer, control: str, value: str, ids: Sequence[str]) -> None
     Raises:
         Dropped: the control is one of judgements by its name, and the choice is not understood.
     """
+    if not value.strip():
+        return
     said = judgement(value)
     asks = JUDGEMENT_NAME.search(control) is not None and not re.search(r"flag|issue|problem", control, re.IGNORECASE)
     if (said.verdict or value in ids) and WORST_NAME.search(control):
         raise Dropped(f"{control[:30]} asks for the worse one, which is not understood")
-    if said.is_judgement and (asks or len(value.split()) > 1):
+    if said.strength and not said.verdict and not asks and (DEGREE_NAME.search(control) or DEGREE.fullmatch(value)):
+        answer.degrees.append((value, said.strength))
+    elif said.is_judgement and (asks or len(value.split()) > 1):
         answer.say(said)
     elif value in ids and len(ids) == 2 and asks:
         answer.verdicts.append("first" if value == ids[0] else "second")
