@@ -405,6 +405,18 @@ def test_the_description_of_llama_factory_is_read(tmp_path):
     entry = {"file_name": "chat.json", "formatting": "sharegpt", "columns": {"messages": "talk"}, "tags": tags}
     (tmp_path / "dataset_info.json").write_text(json.dumps({"mine": entry}))
     assert importing.preview(str(tmp_path / "chat.json")).examples[0]["response"] == "r"
+    sides = {"good": {"who": "it", "says": "r"}, "poor": {"who": "it", "says": "s"}}
+    (tmp_path / "chat.json").write_text(json.dumps([{"talk": [{"who": "sys", "says": "S"}, turns[0]], **sides}]))
+    columns = {"messages": "talk", "chosen": "good", "rejected": "poor"}
+    entry |= {"ranking": True, "columns": columns, "tags": tags | {"system_tag": "sys"}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"mine": entry}))
+    (pair,) = importing.preview(str(tmp_path / "chat.json")).examples
+    assert [pair["messages"][0]["content"], pair["messages"][1]["content"], pair["chosen"], pair["rejected"]] == [
+        "S",
+        "p",
+        "r",
+        "s",
+    ]
     (tmp_path / "dataset_info.json").write_text("{broken")
     assert mapping.described(tmp_path / "chat.json") is None
 
