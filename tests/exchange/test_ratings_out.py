@@ -1,13 +1,15 @@
 """Ratings in the field's formats: what each carries is right, what it cannot is counted and told."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from studio import cli
 from studio.datasets import importing
 from studio.errors import DataError, ExchangeError
-from studio.exchange import hub, rating_formats, ratings_files, ratings_out
+from studio.exchange import hub, rating_formats, ratings_files, ratings_out, to_label
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
@@ -340,3 +342,25 @@ def test_the_hubs_refusal_is_a_sentence_and_the_files_stay(rated, monkeypatch):
         hub.push(rated, "me/prefs")
     with pytest.raises(DataError, match="OWNER/NAME"):
         hub.push(rated, "no name")
+
+
+def test_the_readme_tells_of_each_format_what_it_holds_and_what_it_loses():
+    text = (Path(importing.__file__).parent / "README.md").read_text(encoding="utf-8")
+    words = {
+        "left": "pairs",
+        "right": "pairs",
+        "tie": "ties",
+        "both_bad": "both bad",
+        "ranking": "rankings",
+        "skip": "skips",
+    }
+    told = {}
+    for name, held, lost in re.findall(r"^\| `([\w-]+)` \| ([^|]+) \| ([^|]+) \|$", text, flags=re.M):
+        told[name] = (set(held.split(", ")), set(lost.split(", ")) - {"nothing"})
+    assert told == {
+        name: ({words[outcome] for outcome in form.outcomes}, set(rating_formats.FACTS) - form.facts)
+        for name, form in rating_formats.FORMATS.items()
+    }
+    outward = [row.split("|")[3] for row in text.split("### What is lost")[0].splitlines() if row.count("|") == 6]
+    assert set(re.findall(r"`([\w-]+)`", " ".join(outward))) == set(rating_formats.FORMATS)
+    assert sum("tasks" in cell for cell in outward) == len(to_label.FORMATS)
