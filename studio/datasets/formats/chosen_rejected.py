@@ -17,7 +17,7 @@ from studio.datasets.formats.prompts import (
     SYSTEM,
     TURNS,
     asked,
-    asked_in,
+    prompt_of,
     unknown,
     with_context,
     written,
@@ -52,7 +52,7 @@ def read(row: Row, columns: Columns) -> Iterator[Item]:
     if _are_texts(chosen) and _are_texts(rejected):
         said = {name: value for name, value in said.items() if name != "models"}
         texts = [text.strip() for text in (*chosen, *rejected)]
-        yield cells.ranking(asked_in(row, columns, _KNOWN), texts, [0] * len(chosen) + [1] * len(rejected), **said)
+        yield cells.ranking(prompt_of(row, columns, _KNOWN), texts, [0] * len(chosen) + [1] * len(rejected), **said)
         return
     if isinstance(chosen, str) and isinstance(rejected, str):
         prompt, sides = _of_texts(row, chosen, rejected, columns)
@@ -108,7 +108,7 @@ def _of_texts(row: Row, chosen: str, rejected: str, columns: Columns) -> tuple[M
         raise Dropped("empty prompt")
     here = written(row, _KNOWN)
     if here and here[0] in LONE:
-        return asked_in(row, columns, _KNOWN), (chosen.strip(), rejected.strip())
+        return prompt_of(row, columns, _KNOWN), (chosen.strip(), rejected.strip())
     if others := here or sorted((columns - READS - IDS - {"metadata"}) or _systems(row)):
         raise unknown(row, others)
     return _shared_words(chosen, rejected)
@@ -170,7 +170,7 @@ def _of_turns(
     inside = chosen[:-1]
     sides = (chosen[-1]["content"].strip(), rejected[-1]["content"].strip())
     if not inside:
-        return asked_in(row, columns, _KNOWN), sides, ()
+        return prompt_of(row, columns, _KNOWN), sides, ()
     prompt = conversations.cell(row.get("prompt"))
     if isinstance(prompt, list) and prompt and conversations.turns(prompt, "user") != inside:
         raise Dropped("the prompt column and the prompt inside differ")

@@ -11,7 +11,7 @@ from studio.datasets.formats import cells, words
 from studio.datasets.formats.cells import Row, Verdict
 from studio.datasets.formats.family import Columns, Family
 from studio.datasets.formats.item import Dropped, Item, by_axis
-from studio.datasets.formats.prompts import ASKED_WITH, IDS, asked, asked_in
+from studio.datasets.formats.prompts import ASKED_WITH, IDS, asked, prompt_of
 from studio.datasets.splits import split_name
 
 SIDES = (
@@ -75,7 +75,7 @@ def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBE
     else:
         verdict = _read_verdict(value, names, numbers)
     models = [cells.name(first(row, pair)) for pair in zip(*MODELS, strict=True)]
-    prompt = asked_in(row, columns, _KNOWN)
+    prompt = prompt_of(row, columns, _KNOWN)
     sides = [conversations.after(prompt, side) for side in sides]
     said: dict[str, Any] = cells.common(row) | (cells.strength(row) if verdict in ("first", "second") else {})
     if verdict in ("first", "second") and "strength" not in said and (steps := words.judgement(value).strength):

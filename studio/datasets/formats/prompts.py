@@ -46,7 +46,7 @@ def asked(row: Row) -> Messages:
     return with_context(row, messages)
 
 
-def asked_in(row: Row, columns: Columns, known: Columns) -> Messages:
+def prompt_of(row: Row, columns: Columns, known: Columns) -> Messages:
     """Return the prompt of a row as `asked`; where the file has no column of a prompt, the context or the history is one if it stands alone.
 
     Args:
