@@ -196,9 +196,10 @@ def pair(prompt: Messages, responses: Sequence[str], verdict: Verdict, **said: A
 def repeats(prompt: Messages, texts: Sequence[str]) -> tuple[str, ...]:
     """Return a warning where each response begins with its prompt, word for word."""
     asked = prompt[-1]["content"]
-    bare = [_MARK.sub("", text, count=1) for text in texts]
-    is_marked = all(text != short and short.startswith(asked) for text, short in zip(texts, bare, strict=True))
-    is_repeated = is_marked or (len(asked.split()) > 1 and all(text.startswith(asked) for text in texts))
+    if all(text.startswith(asked) for text in texts):
+        return (REPEATS,) if len(asked.split()) > 1 else ()
+    marks = [_MARK.match(text) for text in texts]
+    is_repeated = all(mark and text.startswith(asked, mark.end()) for mark, text in zip(marks, texts, strict=True))
     return (REPEATS,) if is_repeated else ()
 
 

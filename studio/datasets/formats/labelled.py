@@ -1,7 +1,7 @@
 """Two responses and a label or number that says which is better: our own columns, PKU-SafeRLHF, HelpSteer, SHP, WebGPT, AlpacaFarm."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -29,17 +29,15 @@ WORDS: dict[str, Verdict] = {
 ALL_SIDES = frozenset(name for pair in SIDES for name in pair)
 MODELS = (("model_a", "model_b"), ("model_1", "model_2"), ("model1", "model2"), ("generator_1", "generator_2"))
 LABELLED = frozenset(LABELS)
-SCORES: tuple[Callable[[str], str], ...] = tuple(
-    maker
-    for what in ("score", "rating")
-    for maker in (
-        lambda side, what=what: f"{what}_{side[-1]}",
-        lambda side, what=what: f"{what}{side[-1]}",
-        lambda side, what=what: f"{side}_{what}",
-        lambda side, what=what: f"{what}_{side}",
+SCORES: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
+    (one, other): tuple(
+        (name.format(what=what, side=one, end=one[-1]), name.format(what=what, side=other, end=other[-1]))
+        for what in ("score", "rating")
+        for name in ("{what}_{end}", "{what}{end}", "{side}_{what}", "{what}_{side}")
     )
-)
-"""Names of the column with the score of a side; the higher the better."""
+    for one, other in SIDES
+}
+"""Columns with a score of each side; the higher the better."""
 NO_NUMBERS: Mapping[float, Verdict] = {}
 READINGS: dict[str, tuple[str, Mapping[float, Verdict]]] = {
     "better-from-0": ("0 the first response is better, 1 the second", {0: "first", 1: "second"}),
@@ -54,7 +52,7 @@ READS = (
             *ALL_SIDES,
             *LABELS,
             *(name for pair in MODELS for name in pair),
-            *(made(side) for made in SCORES for side in ALL_SIDES),
+            *(name for columns in SCORES.values() for pair in columns for name in pair),
         )
     )
     | cells.COMMON
@@ -78,7 +76,7 @@ def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBE
     prompt = prompt_of(row, columns, _KNOWN)
     sides = [conversations.after(prompt, side) for side in sides]
     said: dict[str, Any] = cells.common(row) | (cells.strength(row) if verdict in ("first", "second") else {})
-    if verdict in ("first", "second") and "strength" not in said and (steps := words.judgement(value).strength):
+    if verdict in ("first", "second") and "strength" not in said and (steps := _strength(value)):
         said["strength"] = steps
     if verdict == "second":
         sides, models, scores, verdict = sides[::-1], models[::-1], scores[::-1], "first"
@@ -102,14 +100,22 @@ def _verdict(value: Any, names: Sequence[str]) -> Verdict:
     return found
 
 
-def _scores(row: Row, names: Sequence[str]) -> tuple[float, ...]:
+def _scores(row: Row, names: tuple[str, str]) -> tuple[float, ...]:
     """Return the scores of the two sides in columns of their own; () where there are none."""
-    for made in SCORES:
-        found = [row.get(made(name)) for name in names]
-        if all(isinstance(each, int | float | str) and not isinstance(each, bool) for each in found):
-            numbers = [cells.number(each, "score") for each in found]
+    for one, other in SCORES[names]:
+        if row.get(one) is not None and row.get(other) is not None:
+            numbers = [_score(row[one]), _score(row[other])]
             return tuple(number for number in numbers if number is not None) if None not in numbers else ()
     return ()
+
+
+def _score(value: Any) -> float | None:
+    return None if isinstance(value, bool | list | dict) else cells.number(value, "score")
+
+
+def _strength(value: Any) -> int | None:
+    """Return how much better a label in words says; one of a letter or a name says nothing of it."""
+    return words.judgement(value).strength if isinstance(value, str) and len(value) > 2 else None
 
 
 def _read_verdict(value: Any, names: Sequence[str], numbers: Mapping[float, Verdict]) -> Verdict:
