@@ -39,13 +39,13 @@ _GRADES = re.compile(
 """Names under which a number is a grade."""
 _FOR = re.compile(
     r"(^|_)(approv\w*|pass|passed|passes|valid|validated|validity|verified|confirmed|ok|okay|success\w*|solved|resolved|keep|kept|usable|useful|accurate"
-    r"|truthful|honest|faithful|factual|acceptable|appropriate|relevant|liked?|likes|satisf\w*|clean|trusted|endorsed|review_result)(_|\d|$)|^include[ds]?$"
+    r"|truthful|honest|faithful|factual|acceptable|appropriate|relevant|liked?|likes|satisf\w*|clean|upvoted|trusted|endorsed|review_result)(_|\d|$)|^include[ds]?$"
 )
 """Names of flags that speak against the answer where they are down."""
 _AGAINST = re.compile(
     r"(^|_)(toxic\w*|flag\w*|harm|harmful|unsafe|hallucinat\w*|spam\w*|reject\w*|dislike[ds]?|downvote[ds]?|wrong|incorrect|invalid|fail\w*"
     r"|refus\w*|unhelpful|offensive|nsfw|exclude[ds]?|discard\w*|problematic|inappropriate|irrelevant|biased|violat\w*|broken|unusable"
-    r"|needs_(review|fix|edit|revision|correction)\w*|issues?|errors?|mistakes?|untruthful|misleading|not_\w+)(_|\d|$)"
+    r"|needs_(review|fix|edit|revision|correction)\w*|issues?|errors?|mistakes?|untruthful|misleading|deleted|removed|hidden|retracted|reported|garbage|trash|not_\w+)(_|\d|$)"
 )
 """Names of flags that speak against it where they are up."""
 _STATES = re.compile(

@@ -59,6 +59,7 @@ def test_a_judgement_inside_the_metadata_is_asked_about(tmp_path, name, metadata
         {"status": "rejected"}, {"review_status": "not approved"}, {"decision": "Failed"}, {"reaction": "👎"}, {"human_eval": 0}, {"overall": 1},
         {"gpt4_eval": "1/10"}, {"evaluation": {"clarity": 1}}, {"is_toxic": True}, {"flagged": True}, {"flags": ["unsafe"]}, {"toxicity": 0.97},
         {"hallucination": "yes"}, {"accuracy": 0.1}, {"is_refusal": True}, {"success": False}, {"correctness": 1},
+        {"deleted": True}, {"upvoted": False}, {"kept": "no"}, {"result": "incorrect"}, {"pass@1": 0.0}, {"outcome": "Failure"},
     ],
     ids=str,
 )  # fmt: skip
