@@ -121,7 +121,8 @@ def _are_answers(name: str, value: Any) -> bool:
     """Return whether a value is a list of answers: objects with a text, or texts under such a name."""
     value = _opened(value)
     if isinstance(value, dict):
-        return bool(_ANSWER.search(snake(name))) and any(isinstance(value.get(key), str) for key in _TEXTS)
+        texts = [key for key, each in value.items() if isinstance(each, str)]
+        return bool(_ANSWER.search(snake(name))) and (len(texts) > 1 or any(key in _TEXTS for key in texts))
     if not isinstance(value, list) or len(value) < 2:
         return False
     if all(isinstance(each, dict) for each in value):

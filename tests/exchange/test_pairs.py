@@ -177,7 +177,7 @@ def test_no_pair_is_split_at_shared_words_where_another_column_may_hold_the_prom
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"id": "a b", "source": "x y"}, {"score_chosen": 2.0, "score_rejected": 1.0}, {"metadata": {}}, {"system": " "}, {"context": None}], ids=str
+    "more", [{}, {"id": "a b", "source": "x y"}, {"score_chosen": 2.0, "score_rejected": 1.0}, {"metadata": {}}, {"metadata": {"id": 1, "source": "web"}}, {"system": " "}, {"context": None}], ids=str
 )  # fmt: skip
 def test_an_implicit_prompt_is_split_off_where_no_other_column_can_hold_it(tmp_path, more):
     assert read(tmp_path, SIDES | more) == ([pair("The cat is", "on the mat", "dead")], {})
@@ -305,7 +305,7 @@ def test_answers_as_objects_are_ranked_by_the_rank_or_the_score_of_each(tmp_path
     "more",
     [
         {"responses": ["x", "y"]}, {"outs": [{"text": "x"}, {"text": "y"}]}, {"resp1": "x", "resp2": "y"}, {"answer_x": "x", "answer_y": "y"},
-        {"pos": "x", "neg": "y"}, {"response_x": {"content": "x"}},
+        {"pos": "x", "neg": "y"}, {"response_x": {"content": "x"}}, {"responses": {"A": "x", "B": "y"}},
     ],
     ids=str,
 )  # fmt: skip

@@ -66,29 +66,23 @@ def prompt_of(row: Row, columns: Columns, known: Columns) -> Messages:
 
 def written(row: Row, known: Columns) -> list[str]:
     """Return the columns of a row that hold a text or an object, and are not known as something else."""
-    return sorted(
-        name
-        for name, value in row.items()
-        if name not in known
-        and name not in SYSTEM
-        and isinstance(value, str | list | dict)
-        and value
-        and not _is_blank(value)
-    )
+    return sorted(name for name, value in row.items() if name not in known and name not in SYSTEM and _may_ask(value))
 
 
 def unknown(row: Row, names: Sequence[str]) -> Dropped:
     """Return why a row has no prompt: it may be in any of these columns."""
     inside = conversations.first(row, names)
-    deeper = (
-        next((key for key, each in inside.items() if isinstance(each, str)), "") if isinstance(inside, dict) else ""
-    )
+    parts = inside.items() if isinstance(inside, dict) else ()
+    deeper = next((key for key, each in parts if isinstance(each, str) and key not in IDS | KINDS), "")
     where = f"{names[0]}.{deeper}" if deeper else names[0]
     return Dropped(f"no prompt is understood; if it is in {' or '.join(names[:3])}, map it: --map prompt={where}")
 
 
-def _is_blank(value: Any) -> bool:
-    return isinstance(value, str) and not value.strip()
+def _may_ask(value: Any) -> bool:
+    """Return whether a cell holds a text, turns, or an object with a text that is not just where the row comes from."""
+    if isinstance(value, dict):
+        return any(_may_ask(each) for name, each in value.items() if name not in IDS | KINDS)
+    return bool(value.strip() if isinstance(value, str) else value) and isinstance(value, str | list)
 
 
 def with_context(row: Row, messages: Messages) -> Messages:
