@@ -124,3 +124,12 @@ def test_ranks_that_say_the_same_as_the_selection_are_one_judgement(tmp_path, an
     (item,), drops = read(tmp_path, scale(*annotations, num=num))
     assert (item.kind, [[item.responses[at] for at in group] for group in item.groups], item.strength) == wanted
     assert not drops
+
+
+def test_a_rewrite_next_to_a_contradiction_is_kept_as_a_demonstration(tmp_path):
+    rows = scale(ranks("y", "x"), likert(1))
+    rows[0]["threads"][0]["turns"][0]["messages"][1]["annotations"] = [
+        {"id": "4", "type": "text", "key": "rewrite", "value": "better"}
+    ]
+    (item,), drops = read(tmp_path, rows)
+    assert (item.kind, item.responses, len(drops)) == ("demonstration", ("better",), 1)
