@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from string import ascii_uppercase
 from typing import Any, get_args
 
 from tqdm import tqdm
@@ -175,7 +176,8 @@ def _preview(arguments: argparse.Namespace) -> int:
         print()
         sides = {name: example[name] for name in ("response", "chosen", "rejected") if name in example}
         ranked = [(f"rank {at}", text) for at, group in enumerate(example.get("groups", ()), 1) for text in group]
-        for name, text in [("prompt", example["messages"][-1]["content"]), *sides.items(), *ranked]:
+        undecided = zip(ascii_uppercase, example.get("sides", ()), strict=False)
+        for name, text in [("prompt", example["messages"][-1]["content"]), *sides.items(), *undecided, *ranked]:
             _print_line(name, text)
         if example.get("outcome") not in (None, "left", "ranking"):
             _print_line("outcome", example["outcome"])

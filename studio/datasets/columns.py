@@ -13,8 +13,8 @@ _BLANKS = re.compile(r"^[\s\u200b\u2060\ufeff]+|[\s\u200b\u2060\ufeff]+$")
 
 def fold(name: str) -> str:
     """Return the known name that is meant (`Response ` is response), or the name as it is where none is."""
-    folded = _BLANKS.sub("", name).casefold()
-    return folded if folded in COLUMNS else name
+    bare = _BLANKS.sub("", name)
+    return next((known for known in (bare, bare.casefold()) if known in COLUMNS), name)
 
 
 def names(columns: Sequence[str], file: str) -> list[str]:

@@ -112,6 +112,19 @@ def transcript(text: str, is_prompt: bool = False) -> Messages:
     return [_turn({"role": names[name], "content": content.strip()}) for name, content in pairs]
 
 
+def after(prompt: Messages, text: str) -> str:
+    """Return the answer of a text that holds its prompt once more, as a transcript; any other text without blanks around it."""
+    if not is_transcript(text):
+        return text.strip()
+    try:
+        *before, last = transcript(text)
+    except Dropped:
+        return text.strip()
+    asked = [turn for turn in prompt if turn["role"] != "system"]
+    is_whole = last["role"] == "assistant" and (before in ([], asked, asked[-1:]))
+    return last["content"] if is_whole else text.strip()
+
+
 def ending_with_user(messages: Messages) -> Messages:
     """Return the messages, refused unless the last turn is the user's."""
     if not messages:
@@ -132,7 +145,7 @@ def cell(value: Any) -> Any:
     if not isinstance(value, str):
         return _as_text(value)
     if value.lstrip().startswith("["):
-        found = _notation(value)
+        found = notation(value)
         if isinstance(found, list) and found and all(_is_turn(turn) for turn in found):
             return found
         if found is None and LOOKS_LIKE_TURNS.match(value):
@@ -161,7 +174,7 @@ def _is_turn(value: Any) -> bool:
     return isinstance(value, dict) and any(n in value for n in ROLE_NAMES) and any(n in value for n in CONTENT_NAMES)
 
 
-def _notation(text: str) -> Any:
+def notation(text: str) -> Any:
     """Return what a text says in JSON, or in Python's notation as `str` of a list writes it; None where it is neither."""
     try:
         return json.loads(text)

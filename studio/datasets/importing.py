@@ -97,7 +97,7 @@ def preview(
     _check_axis(raw.name, request.axis, tally)
     return Preview(
         source=raw.name,
-        kind=kind,
+        kind=_held(kind, tally),
         format=plans[0].family.says,
         num_rows=tally.num_rows,
         num_kept=tally.num_kept,
@@ -134,7 +134,7 @@ def import_source(
         import_id, is_repeat, tally, stored = _bring(ws, raw, plans, kind, request, progress)
     return ImportResult(
         source=raw.name,
-        kind=kind,
+        kind=_held(kind, tally),
         format=plans[0].family.says,
         num_rows=tally.num_rows,
         num_kept=tally.num_kept,
@@ -273,6 +273,11 @@ def _notes(plans: list[PartPlan], kind: Kind, axis: str, tally: Tally) -> tuple[
     return (*notes, f"Not read: {listed(told)}.")
 
 
+def _held(kind: Kind, tally: Tally) -> Kind:
+    """Return what the rows were: where a labelling program only asked for answers, these, and not judgements."""
+    return "demonstrations" if 0 < tally.num_kept == tally.num_answers else kind
+
+
 def _only_prompts(unread: list[str]) -> str:
     columns = f"the column {unread[0]} was" if len(unread) == 1 else f"the columns {listed(unread)} were"
     return f"Only prompts are read; {columns} not. If one holds answers, rename it response (or chosen and rejected)."
@@ -283,16 +288,11 @@ def _example(item: Item) -> dict[str, Any]:
     if item.kind == "ranking":
         groups = [[item.responses[at] for at in group] for group in item.groups]
         shown |= {"groups": groups, "outcome": "ranking", "rater": item.rater}
+    elif item.kind == "pair":
+        said = {"outcome": "left", "strength": item.strength, "rater": item.rater}
+        shown |= {"chosen": item.chosen, "rejected": item.rejected} | said
     elif item.kind in COMPARED:
-        sides = (item.chosen, item.rejected) if item.kind == "pair" else item.responses
-        outcome = {"pair": "left"}.get(item.kind, item.kind)
-        shown |= {
-            "chosen": sides[0],
-            "rejected": sides[1],
-            "outcome": outcome,
-            "strength": item.strength,
-            "rater": item.rater,
-        }
+        shown |= {"sides": list(item.responses), "outcome": item.kind, "rater": item.rater}
     elif item.responses:
         shown["response"] = item.responses[0]
     return shown

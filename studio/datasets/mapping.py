@@ -23,7 +23,15 @@ _DESCRIBED = {
     "system": "system", "chosen": "chosen", "rejected": "rejected", "kto_tag": "kto_tag",
 }  # fmt: skip
 """LLaMA-Factory's name of a column's meaning to ours."""
-_ROLE_TAGS = {"user_tag": "user", "assistant_tag": "assistant", "system_tag": "system", "function_tag": "function_call"}
+_ROLE_TAGS = {
+    "user_tag": "user",
+    "assistant_tag": "assistant",
+    "system_tag": "system",
+    "function_tag": "function_call",
+    "observation_tag": "observation",
+}
+_TAGGED = ("messages", "conversations", "chosen", "rejected")
+"""What is made of turns, whose keys and roles the tags name."""
 Row = Mapping[str, Any]
 
 
@@ -33,7 +41,7 @@ class Mapped:
 
     columns: dict[str, str]
     tags: dict[str, str] = field(default_factory=dict)
-    """How the turns of `messages` call role, content and the roles."""
+    """How turns call role, content and the roles."""
 
     @property
     def sentence(self) -> str:
@@ -44,9 +52,7 @@ class Mapped:
         """Return a row with the mapped columns under our names, and no other."""
         found = {ours: _dig(row, theirs) for ours, theirs in self.columns.items()}
         found = {ours: value for ours, value in found.items() if value is not _MISSING}
-        return found | {
-            name: self._turns(found[name]) for name in ("messages", "conversations") if self.tags and name in found
-        }
+        return found | {name: self._turns(found[name]) for name in _TAGGED if self.tags and name in found}
 
     def check(self, rows: Sequence[Row], name: str) -> None:
         """Refuse a mapping of columns that are not there.
@@ -64,6 +70,7 @@ class Mapped:
         return any(theirs == column or theirs.startswith(f"{column}.") for theirs in self.columns.values())
 
     def _turns(self, value: Any) -> Any:
+        value = [value] if isinstance(value, dict) else value
         if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
             return value
         roles = {self.tags[tag]: role for tag, role in _ROLE_TAGS.items() if tag in self.tags}

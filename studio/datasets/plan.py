@@ -4,14 +4,14 @@ Nothing is guessed. Where no family fits, or several do, or a column that looks 
 person is asked.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from studio.datasets import unread
 from studio.datasets.formats.family import Family, Kind
-from studio.datasets.formats.item import Dropped, Item
+from studio.datasets.formats.item import JUDGED, Dropped, Item
 from studio.datasets.formats.table import NAMED, recognise
 from studio.datasets.mapping import Mapped
 from studio.datasets.readers import MAX_GIB, Part, RawData
@@ -27,19 +27,6 @@ NEEDED = {
     "demonstrations": "messages, prompt with response, completion or output, or instruction with output",
     "prompts": "prompt or messages",
 }
-JUDGES = re.compile(
-    r"(^|[_\W])(chosen|rejected|prefer\w*|win(s|ner)?|better|best|worse|worst|ranks?|ranking|labels?|scores?|ratings?|rate|votes?|choice|"
-    r"select\w*|thumbs?|judg\w*|verdict|feedback|reward|likert|quality|helpful\w*|harmless\w*|safe\w*|safer|good|bad|correct|upvotes?|"
-    r"annotations?|grade|stars?|desirable|accepted|tie)([_\W]|\d|$)",
-    re.IGNORECASE,
-)
-"""Names of columns that sound like a judgement."""
-BESIDE = re.compile(
-    r"_(source|id|ids|model|name|date|count|type|by|prompt|sha256|length|tokens|category)$", re.IGNORECASE
-)
-"""Ends of names that say something about a judgement, and not what it is."""
-DECIDES = re.compile(r"(preferences?|preferred|winner|labels?|verdict|votes?|better|is_tie|tie)", re.IGNORECASE)
-"""Names of columns that could contradict chosen and rejected."""
 
 
 class Asks(ImportRefused):
@@ -103,8 +90,17 @@ class PartPlan:
     @cached_property
     def names(self) -> frozenset[str]:
         """Columns of the first rows, under our names."""
-        rows = [self.mapped.of(row) for row in self.part.sample] if self.mapped else self.part.sample
-        return frozenset(column for row in rows for column in row)
+        return frozenset(column for row in self.rows for column in row)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The first rows, under our names."""
+        return [self.mapped.of(row) for row in self.part.sample] if self.mapped else self.part.sample
+
+    @property
+    def must_be_read(self) -> bool:
+        """Whether a column that sounds like a judgement must be one that is read: nobody said what the columns are."""
+        return self.mapped is None and not self.family.is_open
 
     def reads(self, column: str) -> bool:
         """Return whether a column of the file is read."""
@@ -138,7 +134,23 @@ def decide(raw: RawData, wanted: Wanted, family: str, mapped: Sequence[Mapped | 
     kind = plans[0].family.kind if wanted == "auto" else wanted
     for plan in plans:
         _refuse_unread(plan, kind, wanted)
+        if kind != "prompts":
+            check_clear(plan, plan.rows)
     return plans, kind
+
+
+def check_clear(plan: PartPlan, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Ask how rows are to be read, where their family can read them in several ways after the first rows.
+
+    Raises:
+        Asks: with the ways to choose from.
+    """
+    if plan.family.unclear is None or not plan.family.unclear(rows):
+        return
+    if not (why := plan.family.unclear([*plan.rows, *rows])):
+        return
+    told = "; ".join(f"--format {name} ({NAMED[name].says})" for name in plan.family.readings)
+    raise Asks(f"{plan.part.name}: {why}. Say which it is: {told}.", plan.part.columns, plan.family.readings)
 
 
 def _family(part: Part, wanted: Wanted, named: str, mapped: Mapped | None) -> Family:
@@ -194,19 +206,40 @@ def _has_thumbs(family: Family, part: Part) -> bool:
 
 
 def _refuse_unread(plan: PartPlan, kind: Kind, wanted: Wanted) -> None:
-    """Refuse columns that sound like a judgement and are not read, unless only prompts are asked for, or columns were mapped."""
-    if plan.mapped or plan.family.is_open or wanted == "prompts":
+    """Refuse what sounds like a judgement and is not read, unless only prompts are asked for, or columns were mapped."""
+    if not plan.must_be_read or wanted == "prompts":
         return
-    filled = [c for c in plan.part.columns if any(row.get(c) is not None for row in plan.part.sample)]
-    unread = [column for column in filled if not plan.family.understands(column)]
-    judges = DECIDES.fullmatch if plan.family.kind == "preferences" else JUDGES.search
-    if found := [column for column in unread if judges(column) and not BESIDE.search(column)]:
+    rows, reads = plan.part.sample, plan.family.understands
+    judges = unread.DECIDES.fullmatch if plan.family.kind == "preferences" else unread.JUDGES.search
+    found = unread.columns(rows, reads, judges)
+    if plan.family.kind == "prompts":
+        found = found or unread.answers(rows, reads)
+    elif plan.family.kind == "preferences" and _is_unrated(plan):
+        found = list(dict.fromkeys(path for row in rows for path in unread.of_pair(row, reads)))
+    elif plan.family.kind == "demonstrations":
+        found = list(dict.fromkeys(path for row in rows for path in unread.of_answer(row, reads)))
+    if found:
         raise Asks(
             f"{plan.part.name} holds {listed(found)}, which may be a judgement and {'is' if len(found) == 1 else 'are'} not understood in "
             f"{plan.family.says}. Say what the columns are (--map prompt=...,{'preference' if kind == 'preferences' else 'response'}=...), "
             "or take only the prompts (--kind prompts).",
             plan.part.columns,
         )
+
+
+def _is_unrated(plan: PartPlan) -> bool:
+    """Return whether the first rows hold pairs, and no judgement of any."""
+    kinds = {item.kind for row in plan.rows for item in _items(plan, row) if not item.axes}
+    return "unrated" in kinds and kinds.isdisjoint(JUDGED)
+
+
+def _items(plan: PartPlan, row: Mapping[str, Any]) -> list[Item]:
+    """Return the items of a row; none where it cannot be read."""
+    try:
+        found = plan.family.read(row, plan.names) if plan.family.read else ()
+        return [item for item in found if isinstance(item, Item)]
+    except (Dropped, AttributeError, LookupError, TypeError, ArithmeticError, RecursionError):
+        return []
 
 
 def listed(names: Sequence[str], most: int = 12) -> str:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
+from studio.datasets import unread
 from studio.datasets.formats.family import Kind, Outcome
 from studio.datasets.formats.item import ANONYMOUS, COMPARED, Dropped, Item, by_axis, criteria, pick
-from studio.datasets.plan import PartPlan
+from studio.datasets.plan import PartPlan, check_clear
 from studio.datasets.splits import split_name
 
 LONGEST_ROW = 10_000_000
@@ -27,6 +28,8 @@ class Tally:
 
     num_rows: int = 0
     num_kept: int = 0
+    num_answers: int = 0
+    """Of those that are kept, how many are demonstrations."""
     dropped: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
     """Column to the number of rows in which it holds something that is not read."""
@@ -41,7 +44,7 @@ def items(
     """Yield the items to keep, as `kind`, judged by `axis` where it is given; fills `tally`."""
     seen: dict[int, int] = {}
     pairing = _Thumbs() if kind == "preferences" else None
-    for outcome, split in _outcomes(plans, tally, progress):
+    for outcome, split in _outcomes(plans, tally, progress, kind):
         try:
             if isinstance(outcome, Dropped):
                 raise outcome
@@ -52,13 +55,16 @@ def items(
                 _check_text(item)
                 _refuse_again(item, seen)
                 tally.num_kept += 1
+                tally.num_answers += item.kind == "demonstration"
                 tally.warnings.update(item.warnings)
                 yield item if item.split or not split else replace(item, split=split)
         except Dropped as reason:
             tally.dropped[str(reason)] += 1
 
 
-def _outcomes(plans: list[PartPlan], tally: Tally, progress: Progress | None) -> Iterator[tuple[Outcome, str | None]]:
+def _outcomes(
+    plans: list[PartPlan], tally: Tally, progress: Progress | None, kind: Kind = "preferences"
+) -> Iterator[tuple[Outcome, str | None]]:
     read_all = plans[0].family.read_all
     if read_all is not None:
         rows = chain.from_iterable(_rows(plan, tally, progress) for plan in plans)
@@ -67,8 +73,20 @@ def _outcomes(plans: list[PartPlan], tally: Tally, progress: Progress | None) ->
         return
     for plan in plans:
         for row in _rows(plan, tally, progress):
-            for outcome in _of_row(plan, row):
+            for outcome in _unclear(plan, row, kind) or _of_row(plan, row, kind):
                 yield outcome, plan.part.split
+
+
+def _unclear(plan: PartPlan, row: dict[str, Any], kind: Kind) -> list[Outcome]:
+    """Return why a demonstration cannot be used: a judgement of it that is not understood, which the first rows did not have."""
+    if plan.family.kind != "demonstrations" or kind == "prompts" or not plan.must_be_read:
+        return []
+    found = next(unread.of_answer(row, plan.reads), "")
+    return [Dropped(_unsure(found))] if found else []
+
+
+def _unsure(path: str) -> str:
+    return f"holds {path[:60]}, which may be a judgement and is not understood"
 
 
 def _by_axis(item: Item, axis: str, tally: Tally) -> Item:
@@ -77,15 +95,24 @@ def _by_axis(item: Item, axis: str, tally: Tally) -> Item:
     return by_axis(item, axis)
 
 
-def _of_row(plan: PartPlan, row: dict[str, Any]) -> Iterable[Outcome]:
-    """Return the items and reasons of one row, with the category and split that it names."""
+def _of_row(plan: PartPlan, row: dict[str, Any], kind: Kind) -> Iterable[Outcome]:
+    """Return the items and reasons of one row, with the category and split that it names.
+
+    Raises:
+        Asks: it can be read in several ways, which the first rows did not show.
+    """
     assert plan.family.read is not None
+    if kind != "prompts":
+        check_clear(plan, (row,))
     try:
         found = list(plan.family.read(row, plan.names))
     except Dropped as reason:
         return [reason]
     except (AttributeError, LookupError, TypeError, ArithmeticError, RecursionError):  # of a file of anybody's
         return [Dropped(OTHERWISE)]
+    is_unrated = any(isinstance(each, Item) and each.kind == "unrated" and not each.axes for each in found)
+    if is_unrated and kind != "prompts" and plan.must_be_read and (path := next(unread.of_pair(row, plan.reads), "")):
+        return [Dropped(_unsure(path))]
     if plan.family.is_open or not ("category" in row or "split" in row):
         return found
     category, split = row.get("category"), split_name(row.get("split"))
@@ -190,7 +217,11 @@ def _refuse_again(item: Item, seen: dict[int, int]) -> None:
     Only hashes are kept, so that a million rows need some hundred bytes each.
     """
     texts = "\0".join(turn["role"] + turn["content"] for turn in item.prompt)
-    who = "" if item.rater == ANONYMOUS and not item.event_id else f"{item.rater}\0{item.at}\0{item.event_id}"
+    who = (
+        ""
+        if item.rater == ANONYMOUS and not (item.event_id or item.at)
+        else f"{item.rater}\0{item.at}\0{item.event_id}"
+    )
     key = hash((texts, tuple(sorted(item.responses)), who, item.kind in COMPARED))
     if item.groups:
         verdict = hash(tuple(tuple(sorted(item.responses[at] for at in group)) for group in item.groups))

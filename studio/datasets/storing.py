@@ -131,6 +131,9 @@ def is_here(db: Database, item: Item, prompt_id: int, place: Place | None) -> bo
         return True
     if place is None or item.kind == "unrated":
         return place is not None
+    own = ratings.find_event(db, item.event_id) if item.event_id else None
+    if own and own.comparison_id == place.comparison_id:  # a judgement of this workspace, in one of our own tables
+        return True
     verdict, event = _judgement(item, place, _order(db, place))
     here = ratings.find_import(db, place.comparison_id, event.uuid)
     return here is not None and _is_same(here, item, verdict, event)

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from studio.datasets import importing
+from studio.datasets import importing, mapping
 from studio.exchange import rating_formats
 from studio.exchange.label_studio.client import TOKEN, URL
 from studio.preferences import comparisons, ratings
@@ -100,6 +100,34 @@ def test_two_pages_do_not_undo_each_others_stop(ws, monkeypatch):
         next(page)
     import_card._stop(going)
     assert all("Stopped after" in list(page)[-1][0] for page in pages)
+
+
+def test_the_columns_of_each_file_can_be_mapped_and_those_of_an_unclear_one_are_asked_for(ws):
+    assert import_card.MAPPED == mapping.TARGETS
+    clear = shutil.copy(Path(__file__).parents[1] / "fixtures" / "exchange" / "pku.jsonl", ws.root)
+    unclear = ws.root / "unclear.jsonl"
+    unclear.write_text(
+        '{"q": "Why?", "past": [["a", "b"]], "up": "x", "down": "y", "much": 3, "when": "2026-01-01T00:00:00Z"}\n'
+    )
+    for source, columns in ((clear, ["prompt", "response_0"]), (str(unclear), ["q", "past", "up"])):
+        *_, last = import_card._look_on(ws, set(), source, "auto", "", "", *[""] * len(import_card.MAPPED))
+        assert getattr(last[3], "open", False) is (source != clear)
+        offered = [[value for _, value in field.choices] for field in last[6:]]
+        assert len(offered) == len(import_card.MAPPED)
+        assert all(set(columns) <= set(each) for each in offered)
+    said = {
+        "prompt": "q",
+        "history": "past",
+        "chosen": "up",
+        "rejected": "down",
+        "strength": "much",
+        "judged_at": "when",
+    }
+    asked = ["", "", *(said.get(name, "") for name in import_card.MAPPED)]
+    *_, last = import_card._take_on(ws, set(), str(unclear), "auto", "", "", *asked)
+    assert "1 new preference" in last[0]
+    (row,) = stored.preferences(ws)
+    assert (len(row["messages"]), row["strength"], row["created_at"][:10]) == (3, 3, "2026-01-01")
 
 
 def test_a_source_of_several_criteria_offers_them(ws):

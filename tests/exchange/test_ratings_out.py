@@ -1,17 +1,20 @@
 """Ratings in the field's formats: what each carries is right, what it cannot is counted and told."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from studio import cli
 from studio.datasets import importing
 from studio.errors import DataError, ExchangeError
-from studio.exchange import hub, rating_formats, ratings_files, ratings_out
+from studio.exchange import hub, rating_formats, ratings_files, ratings_out, to_label
 from studio.preferences import comparisons, prompts, ratings
 from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.exchange.reading import kept
 from tests.support import stored
 
 SYSTEM = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello é 🐢?"}]
@@ -213,6 +216,36 @@ def test_a_million_rows_need_no_more_memory_than_some_thousand(tmp_path, name):
     assert not list(tmp_path.glob(".rows-*"))
 
 
+def test_our_own_table_comes_back_with_its_flags_and_scales_and_adds_nothing_where_it_came_from(rated, tmp_path):
+    exported = ratings_out.export(rated, "parquet")
+    here = importing.import_source(rated, str(exported.path))
+    assert (here.num_new, here.num_added, here.num_corrected, here.dropped) == (0, 0, 0, {"skipped": 2})
+    other = Workspace.open(tmp_path / "other")
+    there = importing.import_source(other, str(exported.path))
+    assert (there.format, there.num_new) == ("the studio's own table of ratings", 8)
+    first = by_outcome(other)[1]
+    assert (first["strength"], first["note"], first["flags"], first["elapsed_ms"]) == (3, "fine", {"unsafe": [1]}, 900)
+    table = tmp_path / "a.jsonl"
+    row = {
+        "comparison_id": 1,
+        "outcome": "both_bad",
+        "responses": ["x", "y", "z"],
+        "messages": TURNS,
+        "rater": "zoe",
+        "attributes": '{"helpful": [1, 7, 3]}',
+    }
+    broken = [
+        row | {"outcome": "ranking", "ranks": [1]},
+        row | {"outcome": "left"},
+        row | {"responses": None},
+        row | {"messages": []},
+    ]
+    table.write_text("".join(json.dumps(each) + "\n" for each in (row, *broken)))
+    (item,), tally = kept(table)
+    assert (item.kind, item.rater, item.scores) == ("both_bad", "zoe", {"helpful": (1, 7, 3)})
+    assert sum(tally.dropped.values()) == 4
+
+
 @pytest.mark.parametrize("form", ["trl", "hh", "openai"])
 def test_export_import_export_is_a_fixed_point(rated, tmp_path, form):
     first = ratings_out.export(rated, form)
@@ -221,7 +254,7 @@ def test_export_import_export_is_a_fixed_point(rated, tmp_path, form):
     assert ratings_out.export(other, form).path.read_bytes() == first.path.read_bytes()
 
 
-@pytest.mark.parametrize("form", [name for name in rating_formats.FORMATS if name != "parquet"])
+@pytest.mark.parametrize("form", rating_formats.FORMATS)
 def test_each_judgement_that_a_format_holds_comes_back_as_it_was(rated, tmp_path, form):
     exported = ratings_out.export(rated, form)
     other = Workspace.open(tmp_path / "other")
@@ -251,6 +284,7 @@ def is_held(form, name, kind):
         "ultrafeedback": name in ("Second", "Hello é 🐢?"),
         "label-studio-rankings": name == "Rank 1",
     }
+    held = held - {"skip"}  # which is no judgement of a pair, and stays where it was said
     return (kind in held or (kind == "pair" and "left" in held)) and not is_left_out.get(form)
 
 
@@ -308,3 +342,25 @@ def test_the_hubs_refusal_is_a_sentence_and_the_files_stay(rated, monkeypatch):
         hub.push(rated, "me/prefs")
     with pytest.raises(DataError, match="OWNER/NAME"):
         hub.push(rated, "no name")
+
+
+def test_the_readme_tells_of_each_format_what_it_holds_and_what_it_loses():
+    text = (Path(importing.__file__).parent / "README.md").read_text(encoding="utf-8")
+    words = {
+        "left": "pairs",
+        "right": "pairs",
+        "tie": "ties",
+        "both_bad": "both bad",
+        "ranking": "rankings",
+        "skip": "skips",
+    }
+    told = {}
+    for name, held, lost in re.findall(r"^\| `([\w-]+)` \| ([^|]+) \| ([^|]+) \|$", text, flags=re.M):
+        told[name] = (set(held.split(", ")), set(lost.split(", ")) - {"nothing"})
+    assert told == {
+        name: ({words[outcome] for outcome in form.outcomes}, set(rating_formats.FACTS) - form.facts)
+        for name, form in rating_formats.FORMATS.items()
+    }
+    outward = [row.split("|")[3] for row in text.split("### What is lost")[0].splitlines() if row.count("|") == 6]
+    assert set(re.findall(r"`([\w-]+)`", " ".join(outward))) == set(rating_formats.FORMATS)
+    assert sum("tasks" in cell for cell in outward) == len(to_label.FORMATS)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from studio.datasets import exporting, importing, plan, sifting
 from studio.datasets.formats.item import ranks_of
@@ -69,7 +70,7 @@ def by_text(texts, ranks):
     return dict(zip(texts, ranks, strict=False))
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("parquet", "datasets")])
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "datasets"])
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(row=judgements())
 def test_a_judgement_comes_back_with_what_its_format_carries(name, row):
@@ -105,7 +106,7 @@ def test_a_judgement_comes_back_with_what_its_format_carries(name, row):
 IDS = ("uuid", "id", "question_id", "comparison_id", "prompt_id")
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("parquet", "datasets")])
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "datasets"])
 @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(judgements(), min_size=1, max_size=4, unique_by=lambda row: row["messages"][-1]["content"]))
 def test_what_a_workspace_exports_is_the_same_after_an_import(tmp_path_factory, name, rows):
@@ -123,11 +124,15 @@ def test_what_a_workspace_exports_is_the_same_after_an_import(tmp_path_factory, 
 
 def lines(path):
     """The rows of a file in no order, without the names that each workspace gives."""
-    text = path.read_text(encoding="utf-8")
-    rows = json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.split("\n") if line]
+    rows = parquet.read_table(path).to_pylist() if path.suffix == ".parquet" else read_text(path)
     return sorted(
         json.dumps({key: value for key, value in row.items() if key not in IDS}, sort_keys=True) for row in rows
     )
+
+
+def read_text(path):
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.split("\n") if line]
 
 
 @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

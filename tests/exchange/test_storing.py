@@ -56,6 +56,25 @@ def test_two_raters_of_one_pair_are_two_events_and_their_disagreement_is_kept(tm
     assert "1 add a judgement to a pair that was judged here" in result.sentence
 
 
+def test_judgements_of_different_times_are_two_events_though_nobody_is_named(tmp_path, ws):
+    pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
+    rows = [
+        pair | {"timestamp": "2024-01-01T00:00:00Z"},
+        {**pair, "chosen": "b", "rejected": "a", "timestamp": "2024-01-02T00:00:00Z"},
+    ]
+    path = write(tmp_path / "a.jsonl", *rows, rows[0])
+    result = importing.import_source(ws, path)
+    assert (result.num_new, result.num_added, result.dropped) == (1, 1, {"duplicate": 1})
+    assert [(event["outcome"], event["judged_at"][:10]) for event in events(ws)] == [
+        ("left", "2024-01-01"),
+        ("right", "2024-01-02"),
+    ]
+    timeless = write(tmp_path / "b.jsonl", pair, {**pair, "chosen": "b", "rejected": "a"})
+    assert importing.import_source(Workspace.open(tmp_path / "w"), timeless).dropped == {
+        "the same pair with another preference came before": 1
+    }
+
+
 def test_a_judgement_of_a_pair_that_is_here_is_added_and_the_same_event_is_one(tmp_path, ws):
     row = PAIR | {"rater": "zoe", "preference": "a", "judged_at": "2026-02-03T04:05:06Z"}
     importing.import_source(ws, write(tmp_path / "a.jsonl", row))
@@ -386,6 +405,18 @@ def test_the_description_of_llama_factory_is_read(tmp_path):
     entry = {"file_name": "chat.json", "formatting": "sharegpt", "columns": {"messages": "talk"}, "tags": tags}
     (tmp_path / "dataset_info.json").write_text(json.dumps({"mine": entry}))
     assert importing.preview(str(tmp_path / "chat.json")).examples[0]["response"] == "r"
+    sides = {"good": {"who": "it", "says": "r"}, "poor": {"who": "it", "says": "s"}}
+    (tmp_path / "chat.json").write_text(json.dumps([{"talk": [{"who": "sys", "says": "S"}, turns[0]], **sides}]))
+    columns = {"messages": "talk", "chosen": "good", "rejected": "poor"}
+    entry |= {"ranking": True, "columns": columns, "tags": tags | {"system_tag": "sys"}}
+    (tmp_path / "dataset_info.json").write_text(json.dumps({"mine": entry}))
+    (pair,) = importing.preview(str(tmp_path / "chat.json")).examples
+    assert [pair["messages"][0]["content"], pair["messages"][1]["content"], pair["chosen"], pair["rejected"]] == [
+        "S",
+        "p",
+        "r",
+        "s",
+    ]
     (tmp_path / "dataset_info.json").write_text("{broken")
     assert mapping.described(tmp_path / "chat.json") is None
 

@@ -366,7 +366,7 @@ def test_columns_that_are_not_understood_are_mapped_with_live_examples_and_remem
     page.locator("#source textarea, #source input").first.fill(str(path))
     page.locator("#look").click()
     expect(page.locator("#import-told")).to_contain_text("has the columns ask, good, poor, who")
-    expect(page.locator("#mapping")).to_be_visible()
+    expect(page.locator("#map-prompt")).to_be_visible()  # unfolded
     for name, column in {"prompt": "ask", "chosen": "good", "rejected": "poor", "rater": "who"}.items():
         field = page.locator(f"#map-{name} input")
         field.fill(column)

@@ -39,6 +39,38 @@ def read_flat(row: Row, columns: Columns) -> Iterator[Outcome]:
     yield from _all(data, {}, people, cells.name(row.get("id")))
 
 
+def read_table_1x(row: Row, columns: Columns) -> Iterator[Outcome]:
+    """Yield each person's answers to a row of a 1.x data set: a question is a column with the answers of all."""
+    people: Answered = {}
+    data: dict[str, Any] = {}
+    for column, value in row.items():
+        answers = _answers_1x(value)
+        for each in answers:
+            given = people.setdefault(cells.name(each.get("user_id")), {})
+            given[column] = each.get("value")
+            if each.get("status") not in (None, "submitted"):
+                given[""] = each["status"]
+        if not answers and "-suggestion" not in column:
+            data[column] = value
+    metadata = cells.inside(cells.parsed(data.pop("metadata", None)))
+    yield from _all(data, metadata, people, cells.name(row.get("id") or row.get("external_id")))
+
+
+def _answers_1x(value: Any) -> list[dict[str, Any]]:
+    """Return the answers in a cell; none where it holds something else."""
+    answers = _rows(cells.parsed(value))
+    return answers if all({"user_id", "value"} <= each.keys() for each in answers) else []
+
+
+def _rows(value: Any) -> list[dict[str, Any]]:
+    """Return objects as a list, which `datasets` may have turned into an object of lists."""
+    if isinstance(value, dict) and value and all(isinstance(each, list) for each in value.values()):
+        if len({len(each) for each in value.values()}) == 1:
+            return [dict(zip(value, each, strict=True)) for each in zip(*value.values(), strict=True)]
+        return []
+    return cells.objects(value)
+
+
 def _add_flat(people: Answered, question: str, values: list[Any], users: Any, states: Any) -> None:
     users = users if isinstance(users, list) and len(users) == len(values) else [None] * len(values)
     states = states if isinstance(states, list) and len(states) == len(values) else [None] * len(values)
@@ -98,11 +130,14 @@ def _one(of: Task, user: str, answers: dict[str, Any], record: str, said: dict[s
         raise Dropped("a draft" if status == "draft" else f"{str(status)[:20]} by the rater")
     answer = Answer()
     has_lost_order = False
-    for question, value in answers.items():
+    for question, given in answers.items():
+        value = _rows(given) if isinstance(given, dict) else given
         if isinstance(value, list) and _names(value) and set(_names(value)) <= set(of.ids):
             has_lost_order |= not _rank(answer, value, of.ids)
         elif isinstance(value, list):
             answer.flags |= {str(each): () for each in value}
+        elif isinstance(value, int | float) and not isinstance(value, bool) and tasks.DEGREE_NAME.search(question):
+            answer.margins.append(float(value))
         elif isinstance(value, (bool, int | float)):
             answer.notes.append(f"{question}: {value:g}")
         elif isinstance(value, str):
@@ -131,7 +166,7 @@ def _rank(answer: Answer, value: Sequence[Any], ids: Sequence[str]) -> bool:
 
 
 def _say(answer: Answer, question: str, value: str, ids: Sequence[str]) -> None:
-    if tasks.REWRITE_NAME.search(question) or tasks.NOTE_NAME.search(question):
+    if not ids or tasks.REWRITE_NAME.search(question) or tasks.NOTE_NAME.search(question):
         tasks.words(answer, question, value)
     else:
         tasks.choice(answer, question, value, ids)
@@ -145,6 +180,10 @@ FAMILIES = (
     Family(
         "argilla-flat", "Argilla records, flat", "preferences", (("id", "external_id"), ("status", "_server_id")), read_flat,
         is_open=True, looks=lambda rows: any(name.endswith(f"{ANSWERS}.users") for row in rows for name in row),
+    ),
+    Family(
+        "argilla-1x-table", "Argilla 1.x records as a data set", "preferences", (), read_table_1x, is_open=True,
+        looks=lambda rows: any("status" in each for row in rows for value in row.values() for each in _answers_1x(value)),
     ),
 )  # fmt: skip
 

@@ -5,7 +5,8 @@ A value that cannot be read drops its row with a reason; no value is made up.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -21,6 +22,15 @@ TIMES = ("judged_at", "completed_at", "created_at", "timestamp", "tstamp")
 NOTES = ("note", "comment", "justification", "rationale")
 COMMON = frozenset((*RATERS, *TIMES, *NOTES, "category", "split", "strength", "margin", "elapsed_ms", "lead_time"))
 """Columns next to a judgement that every flat family reads."""
+MOST_HELD, _SMALL = 200_000_000, 50
+"""Most characters that are held to join the rows of a file, and what another value than a text counts."""
+REPEATS = (
+    "each response begins with its prompt, word for word: if that is no part of the answer, cut it off in the file"
+)
+_MARK = re.compile(
+    r"\W*(?:<s>\W*)?(?:human|user|question|instruction|prompter|im_start\W+user|inst)\b\W*", re.IGNORECASE
+)
+"""How a template begins that writes the prompt into the response."""
 MARGINS = {1: 0.0, 2: 1.0 / 3.0, 3: 2.0 / 3.0}
 EARLIEST, LATEST = 946_684_800, 4_102_444_800
 """Seconds since 1970 of the years 2000 and 2100: another number is not a time."""
@@ -181,6 +191,41 @@ def pair(prompt: Messages, responses: Sequence[str], verdict: Verdict, **said: A
     if kind != "pair":
         said = {name: value for name, value in said.items() if name not in ("strength", "margin")}
     return Item(kind, prompt, (first, second), groups, **said)  # type: ignore[arg-type]  # one of the kinds
+
+
+def repeats(prompt: Messages, texts: Sequence[str]) -> tuple[str, ...]:
+    """Return a warning where each response begins with its prompt, word for word."""
+    asked = prompt[-1]["content"]
+    if all(text.startswith(asked) for text in texts):
+        return (REPEATS,) if len(asked.split()) > 1 else ()
+    marks = [_MARK.match(text) for text in texts]
+    is_repeated = all(mark and text.startswith(asked, mark.end()) for mark, text in zip(marks, texts, strict=True))
+    return (REPEATS,) if is_repeated else ()
+
+
+def gathered(rows: Iterable[Row], key: str, most: int = MOST_HELD) -> Iterator[list[Row] | Dropped]:
+    """Yield the rows of each value of a column together, wherever they stand in the file, in the order of their first rows.
+
+    Where more than `most` characters would be held, the oldest rows are yielded as they are, and a reason for what comes later.
+    """
+    held: dict[str, list[Row]] = {}
+    given: set[int] = set()
+    sizes: dict[str, int] = {}
+    for row in rows:
+        value = str(row.get(key))
+        if hash(value) in given:
+            yield Dropped(f"too far from the other rows of its {key}")
+            continue
+        held.setdefault(value, []).append(row)
+        size = sum(len(each) if isinstance(each, str) else _SMALL for each in row.values())
+        sizes[value] = sizes.get(value, 0) + size
+        most -= size
+        while most < 0 and len(held) > 1:
+            oldest = next(iter(held))
+            most += sizes.pop(oldest)
+            given.add(hash(oldest))
+            yield held.pop(oldest)
+    yield from held.values()
 
 
 def ranking(prompt: Messages, responses: Sequence[str], ranks: Sequence[float], **said: Any) -> Item:

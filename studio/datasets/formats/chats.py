@@ -40,7 +40,7 @@ def read_answered(row: Row, columns: Columns) -> Iterator[Item]:
     """Yield a prompt with its response."""
     label = _thumb(row)
     prompt = asked(row)
-    yield _answered(row, prompt, conversations.answer(first(row, ANSWERED)), label)
+    yield _answered(row, prompt, conversations.after(prompt, conversations.answer(first(row, ANSWERED))), label)
 
 
 def read_prompt(row: Row, columns: Columns) -> Iterator[Item]:
@@ -49,9 +49,10 @@ def read_prompt(row: Row, columns: Columns) -> Iterator[Item]:
 
 
 def _answered(row: Row, prompt: Messages, response: str, label: bool | None) -> Item:
+    warnings = cells.repeats(prompt, (response,))
     if label is None:
-        return Item("demonstration", prompt, (response,))
-    return Item("unpaired", prompt, (response,), label=label, **cells.common(row))
+        return Item("demonstration", prompt, (response,), warnings=warnings)
+    return Item("unpaired", prompt, (response,), label=label, warnings=warnings, **cells.common(row))
 
 
 def _thumb(row: Row) -> bool | None:

@@ -9,7 +9,19 @@ from studio.datasets.formats import cells
 from studio.datasets.formats.cells import Row
 from studio.datasets.formats.family import Columns, Family
 from studio.datasets.formats.item import Dropped, Item
-from studio.datasets.formats.prompts import ASKED, ASKED_WITH, asked, with_context
+from studio.datasets.formats.prompts import (
+    ASKED,
+    ASKED_WITH,
+    IDS,
+    LONE,
+    SYSTEM,
+    TURNS,
+    asked,
+    prompt_of,
+    unknown,
+    with_context,
+    written,
+)
 from studio.preferences.prompts import Messages
 
 CHOSEN = ("chosen", "chosen_response", "response_j")
@@ -19,28 +31,12 @@ SCORES = (
     ("chosen_rating", "rejected_rating"), ("chosen_avg_rating", "rejected_avg_rating"), ("chosen-rating", "rejected-rating"),
 )  # fmt: skip
 MODELS = (("chosen_model", "rejected_model"), ("model_chosen", "model_rejected"), ("chosen-model", "rejected-model"))
-BESIDE = frozenset(
-    (
-        "id",
-        "idx",
-        "index",
-        "source",
-        "dataset",
-        "origin",
-        "prompt_id",
-        "qid",
-        "date",
-        "metadata",
-        "margin",
-        "subset",
-        "hash",
-    )
-)
-"""Columns that tell where a row comes from, and are not the prompt."""
 READS = frozenset(
-    (*CHOSEN, *REJECTED, *ASKED_WITH, "status", "messages", "conversations", *(c for pair in (*SCORES, *MODELS) for c in pair))
+    (*CHOSEN, *REJECTED, *ASKED_WITH, "status", *TURNS, *(c for pair in (*SCORES, *MODELS) for c in pair))
 ) | cells.COMMON  # fmt: skip
-_PROMPTS = frozenset((*ASKED, "messages", "conversations"))
+_PROMPTS = frozenset((*ASKED, *TURNS))
+_KNOWN = READS - {*ASKED_WITH, *TURNS} | IDS
+"""Columns that are not the prompt."""
 _OPEN = "\n\nAssistant:"
 
 
@@ -56,12 +52,13 @@ def read(row: Row, columns: Columns) -> Iterator[Item]:
     if _are_texts(chosen) and _are_texts(rejected):
         said = {name: value for name, value in said.items() if name != "models"}
         texts = [text.strip() for text in (*chosen, *rejected)]
-        yield cells.ranking(asked(row), texts, [0] * len(chosen) + [1] * len(rejected), **said)
+        yield cells.ranking(prompt_of(row, columns, _KNOWN), texts, [0] * len(chosen) + [1] * len(rejected), **said)
         return
     if isinstance(chosen, str) and isinstance(rejected, str):
         prompt, sides = _of_texts(row, chosen, rejected, columns)
+        said["warnings"] = (*said.get("warnings", ()), *cells.repeats(prompt, sides))
     else:
-        prompt, sides, warning = _of_turns(row, _turns(chosen), _turns(rejected))
+        prompt, sides, warning = _of_turns(row, _turns(chosen), _turns(rejected), columns)
         said["warnings"] = (*said.get("warnings", ()), *warning)
     verdict = "tie" if row.get("status") == "tie" else "first"
     yield cells.pair(prompt, sides, verdict, **said)
@@ -104,17 +101,39 @@ def _turns(side: Any) -> Messages:
 def _of_texts(row: Row, chosen: str, rejected: str, columns: Columns) -> tuple[Messages, tuple[str, str]]:
     has_prompt = not (_PROMPTS.isdisjoint(columns) and _PROMPTS.isdisjoint(row))
     if has_prompt and any(not conversations.is_empty(conversations.cell(row.get(name))) for name in _PROMPTS):
-        return asked(row), (chosen.strip(), rejected.strip())
+        return _beside_prompt(asked(row), chosen, rejected)
     if conversations.is_transcript(chosen):
         return _of_transcripts(row, chosen, rejected)
     if has_prompt:  # a common beginning is not a prompt where a column holds it
         raise Dropped("empty prompt")
-    others = sorted(columns - READS - BESIDE)
-    if others:
-        raise Dropped(
-            f"no prompt is understood; if it is in {' or '.join(others[:3])}, map it: --map prompt={others[0]}"
-        )
+    here = written(row, _KNOWN)
+    if here and here[0] in LONE:
+        return prompt_of(row, columns, _KNOWN), (chosen.strip(), rejected.strip())
+    if others := here or sorted((columns - READS - IDS - {"metadata"}) or _systems(row)):
+        raise unknown(row, others)
     return _shared_words(chosen, rejected)
+
+
+def _systems(row: Row) -> list[str]:
+    return [name for name in SYSTEM if not conversations.is_empty(row.get(name))]
+
+
+def _beside_prompt(prompt: Messages, chosen: str, rejected: str) -> tuple[Messages, tuple[str, str]]:
+    """Return the answers of a row with a prompt; where both hold it once more, as transcripts, only what follows it.
+
+    Raises:
+        Dropped: both are the same transcript but for the answer, and it is not of this prompt.
+    """
+    sides = (conversations.after(prompt, chosen), conversations.after(prompt, rejected))
+    are_whole = sides == (chosen.strip(), rejected.strip()) and all(map(conversations.is_transcript, sides))
+    before, before_too = chosen.rpartition(_OPEN)[0].strip(), rejected.rpartition(_OPEN)[0].strip()
+    if are_whole and before and before == before_too:
+        inside, found = _of_transcripts({}, chosen, rejected)
+        asked_here = [turn for turn in prompt if turn["role"] != "system"]
+        if inside[: len(asked_here)] != asked_here and inside[-len(asked_here) :] != asked_here:
+            raise Dropped("the prompt column and the prompt inside differ")
+        return [*prompt[: len(prompt) - len(asked_here)], *inside], found
+    return prompt, sides
 
 
 def _of_transcripts(row: Row, chosen: str, rejected: str) -> tuple[Messages, tuple[str, str]]:
@@ -139,7 +158,9 @@ def _shared_words(chosen: str, rejected: str) -> tuple[Messages, tuple[str, str]
     return [{"role": "user", "content": shared.strip()}], sides
 
 
-def _of_turns(row: Row, chosen: Messages, rejected: Messages) -> tuple[Messages, tuple[str, str], tuple[str, ...]]:
+def _of_turns(
+    row: Row, chosen: Messages, rejected: Messages, columns: Columns = frozenset(ASKED)
+) -> tuple[Messages, tuple[str, str], tuple[str, ...]]:
     """Read both sides as turns: with the prompt inside, or as the one answer to the row's prompt."""
     for side in (chosen, rejected):
         if side[-1]["role"] != "assistant":
@@ -149,7 +170,7 @@ def _of_turns(row: Row, chosen: Messages, rejected: Messages) -> tuple[Messages,
     inside = chosen[:-1]
     sides = (chosen[-1]["content"].strip(), rejected[-1]["content"].strip())
     if not inside:
-        return asked(row), sides, ()
+        return prompt_of(row, columns, _KNOWN), sides, ()
     prompt = conversations.cell(row.get("prompt"))
     if isinstance(prompt, list) and prompt and conversations.turns(prompt, "user") != inside:
         raise Dropped("the prompt column and the prompt inside differ")

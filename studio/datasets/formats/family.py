@@ -26,6 +26,8 @@ class Family:
         reads: columns that it understands; all others are listed as ignored.
         is_open: it understands columns of any name, as those of a labelling project.
         looks: whether the first rows hold what the columns promise.
+        unclear: why rows cannot be read before a person has chosen one of `readings`; "" where they can.
+        readings: names of families that each read unclear rows in one way.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Family:
     reads: Columns = frozenset()
     is_open: bool = False
     looks: Callable[[Sequence[Row]], bool] = lambda rows: True
+    unclear: Callable[[Sequence[Row]], str] | None = None
+    readings: tuple[str, ...] = ()
 
     def fits(self, columns: Columns, rows: Sequence[Row]) -> bool:
         """Return whether rows with these columns are its own."""

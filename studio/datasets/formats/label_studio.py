@@ -95,8 +95,8 @@ def _add(answer: Answer, control: str, target: str, value: Value, of: Task) -> N
     elif isinstance(value.get("choices"), list):
         for each in value["choices"]:
             tasks.choice(answer, control, str(each), of.ids)
-    elif "rating" in value:
-        _rate(answer, control, target, cells.number(value["rating"], "rating"), of)
+    elif "rating" in value or "number" in value:
+        _rate(answer, control, target, cells.number(conversations.first(value, ("rating", "number")), "rating"), of)
     elif "text" in value:
         texts = value["text"] if isinstance(value["text"], list) else [value["text"]]
         for text in texts:
@@ -142,6 +142,9 @@ def _sort(answer: Answer, buckets: Mapping[str, list[str]], ids: tuple[str, ...]
 def _rate(answer: Answer, control: str, target: str, rating: float | None, of: Task) -> None:
     """Add a rating of one response, found by its target or by the number in its control's name; else a note."""
     at = of.ids.index(target) if target in of.ids else _position(control, len(of.ids))
+    if at is None and rating is not None and tasks.DEGREE_NAME.search(control):
+        answer.margins.append(rating)
+        return
     if at is None:
         answer.notes.append(f"{control}: {rating:g}" if rating is not None else "")
         return
@@ -163,7 +166,10 @@ def read_row(row: Row, columns: Columns) -> Iterator[Outcome]:
     """Yield the annotation of a row of JSON_MIN, CSV or TSV."""
     if conversations.is_empty(row.get("annotation_id")):
         raise Dropped("nobody answered")
-    of = tasks.task(row)
+    is_ours = tasks.PROMPT_KEY in row  # else a written answer and a column of the task look the same
+    of = tasks.task({name: cell for name, cell in row.items() if not (is_ours and name in tasks.SINGLE)})
+    if not (of.texts or is_ours):
+        raise Dropped(tasks.NO_RESPONSES)
     answer = Answer()
     for control, cell in row.items():
         if control not in _META and control not in of.ids:
@@ -175,6 +181,7 @@ def read_row(row: Row, columns: Columns) -> Iterator[Outcome]:
         or answer.strengths
         or answer.flags
         or answer.rewrites
+        or (is_ours and answer.written)
     ):
         raise Dropped(UNSURE)
     yield from tasks.outcomes(of, answer, **_said(row, row.get("annotation_id")))
@@ -186,7 +193,7 @@ def _cell(answer: Answer, control: str, value: Any, of: Task) -> None:
         _add(answer, control, "", value, of)
     elif isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
         for each in value:
-            if each.keys() & {"selected", "ranker", "rating"}:
+            if each.keys() & {"selected", "ranker", "rating", "number"}:
                 _add(answer, control, "", each, of)
     elif isinstance(value, str) and value.strip() and not _is_data(control):
         _lone(answer, control, value, of)
@@ -201,9 +208,14 @@ def _is_data(control: str) -> bool:
 
 def _lone(answer: Answer, control: str, value: str, of: Task) -> None:
     """Add a cell of one word or text: of a control as far as its name tells, else of the task's own data."""
-    if tasks.REWRITE_NAME.search(control) or tasks.NOTE_NAME.search(control):
+    is_answer = not of.texts and tasks.ANSWER_NAME.search(control)
+    if is_answer or tasks.REWRITE_NAME.search(control) or tasks.NOTE_NAME.search(control):
         tasks.words(answer, control, value)
-    elif tasks.JUDGEMENT_NAME.search(control) or (tasks.judgement(value).is_judgement and len(value.split()) > 1):
+    elif (
+        (tasks.DEGREE_NAME.search(control) and tasks.judgement(value).strength)
+        or tasks.JUDGEMENT_NAME.search(control)
+        or (tasks.judgement(value).is_judgement and len(value.split()) > 1)
+    ):
         tasks.choice(answer, control, value, of.ids)
     elif re.search(r"flag|issue|problem", control, re.IGNORECASE):
         answer.flags[value] = ()

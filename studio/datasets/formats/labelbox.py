@@ -35,11 +35,11 @@ def read_all(rows: Iterable[Row]) -> Iterator[Outcome]:
         else:
             yield Dropped("neither a data row nor an annotation")
     for key, annotations in given.items():
-        yield _judged(data.get(key), annotations, key, **_ours(key))
+        yield from _judged(data.get(key), annotations, key, **_ours(key))
     yield from (Dropped("nobody answered") for key in data if key not in given)
 
 
-def _judged(row_data: Object | None, annotations: Sequence[Object], key: str, **said: Any) -> Outcome:
+def _judged(row_data: Object | None, annotations: Sequence[Object], key: str, **said: Any) -> Iterator[Outcome]:
     try:
         if row_data is None:
             raise Dropped("its data row is missing; put annotations and data rows into one folder or zip file")
@@ -49,14 +49,19 @@ def _judged(row_data: Object | None, annotations: Sequence[Object], key: str, **
         for each in annotations:
             _add(answer, chosen, each, of)
         _settle(answer, chosen, of)
-        return tasks.item(of, answer, event_id=f"labelbox-{key}", **said)
+        if of.texts:
+            yield tasks.item(of, answer, event_id=f"labelbox-{key}", **said)
+        else:
+            yield from tasks.demonstrations(of, answer, event_id=f"labelbox-{key}", **said)
     except Dropped as reason:
-        return reason
+        yield reason
 
 
 def _ours(key: str) -> dict[str, Any]:
-    """Return the metadata of a data row that our export made: its global key names the comparison."""
-    return {"metadata": {f"{tasks.OURS}comparison": key}} if _OUR_KEY.fullmatch(key) else {}
+    """Return the metadata of a data row that our export made: its global key names the comparison, or the prompt to be answered."""
+    name = tasks.PROMPT_KEY if key.startswith("p-") else f"{tasks.OURS}comparison"
+    key = key.removeprefix("p-")
+    return {"metadata": {name: key}} if _OUR_KEY.fullmatch(key) else {}
 
 
 def _task(row_data: Object, annotations: Sequence[Object]) -> Task:
@@ -68,10 +73,12 @@ def _task(row_data: Object, annotations: Sequence[Object]) -> Task:
     parent = next((found for each in annotations if (found := _parent(each))), None)
     forks = [key for key, each in messages.items() if isinstance(each, dict) and len(_children(each)) > 1]
     parent = parent or (forks[-1] if forks else None)
+    actors = cells.inside(row_data.get("actors"))
+    if parent is None and (last := _last(messages)) and _role(actors, messages[last]) == "user":
+        return Task(_path(messages, actors, last), (), ())
     if parent not in messages:
         raise Dropped("a data row without two responses")
     ids = tuple(str(each) for each in _children(messages[parent]))
-    actors = cells.inside(row_data.get("actors"))
     texts = tuple(_text(messages.get(each)) for each in ids)
     models = tuple(cells.name(_config(actors, messages.get(each))) for each in ids)
     said = {"models": models} if all(models) else {}
@@ -80,6 +87,12 @@ def _task(row_data: Object, annotations: Sequence[Object]) -> Task:
 
 def _children(message: Any) -> list[Any]:
     return cells.listed(message.get("childMessageIds")) if isinstance(message, dict) else []
+
+
+def _last(messages: Object) -> str:
+    """Return the only message that nothing follows; "" where there are several."""
+    ends = [str(key) for key, each in messages.items() if isinstance(each, dict) and not _children(each)]
+    return ends[0] if len(ends) == 1 else ""
 
 
 def _parent(annotation: Object) -> str | None:
@@ -222,7 +235,7 @@ def _exported(row: Row) -> Iterator[Outcome]:
         details = details if isinstance(details, dict) else {}
         said: dict[str, Any] = {"at": cells.when(details.get("created_at")), **_ours(key)}
         said |= {"rater": rater} if (rater := cells.name(details.get("created_by"))) else {}
-        yield _judged(
+        yield from _judged(
             data_row.get("row_data") if isinstance(data_row.get("row_data"), dict) else None,
             given,
             f"{key}-{cells.name(label.get('id'))}",

@@ -1,15 +1,17 @@
 """Two responses and a label or number that says which is better: our own columns, PKU-SafeRLHF, HelpSteer, SHP, WebGPT, AlpacaFarm."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from studio.datasets import conversations
 from studio.datasets.conversations import first
-from studio.datasets.formats import cells
+from studio.datasets.formats import cells, words
 from studio.datasets.formats.cells import Row, Verdict
 from studio.datasets.formats.family import Columns, Family
 from studio.datasets.formats.item import Dropped, Item, by_axis
-from studio.datasets.formats.prompts import ASKED_WITH, asked
+from studio.datasets.formats.prompts import ASKED_WITH, IDS, asked, prompt_of
 from studio.datasets.splits import split_name
 
 SIDES = (
@@ -26,20 +28,61 @@ WORDS: dict[str, Verdict] = {
 }
 ALL_SIDES = frozenset(name for pair in SIDES for name in pair)
 MODELS = (("model_a", "model_b"), ("model_1", "model_2"), ("model1", "model2"), ("generator_1", "generator_2"))
-READS = frozenset((*ASKED_WITH, *ALL_SIDES, *LABELS, *(name for pair in MODELS for name in pair))) | cells.COMMON
+LABELLED = frozenset(LABELS)
+SCORES: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
+    (one, other): tuple(
+        (name.format(what=what, side=one, end=one[-1]), name.format(what=what, side=other, end=other[-1]))
+        for what in ("score", "rating")
+        for name in ("{what}_{end}", "{what}{end}", "{side}_{what}", "{what}_{side}")
+    )
+    for one, other in SIDES
+}
+"""Columns with a score of each side; the higher the better."""
+NO_NUMBERS: Mapping[float, Verdict] = {}
+READINGS: dict[str, tuple[str, Mapping[float, Verdict]]] = {
+    "better-from-0": ("0 the first response is better, 1 the second", {0: "first", 1: "second"}),
+    "first-is-better": ("1 the first response is better, 0 or -1 the second", {1: "first", 0: "second", -1: "second"}),
+    "better-or-tie": ("1 the first response is better, 2 the second, 0 a tie", {1: "first", 2: "second", 0: "tie"}),
+}
+"""Ways to read numbers that are not those of the sides, for a person to choose."""
+READS = (
+    frozenset(
+        (
+            *ASKED_WITH,
+            *ALL_SIDES,
+            *LABELS,
+            *(name for pair in MODELS for name in pair),
+            *(name for columns in SCORES.values() for pair in columns for name in pair),
+        )
+    )
+    | cells.COMMON
+)
+
+_KNOWN = READS - {*ASKED_WITH} | IDS | {"metadata"}
+"""Columns that are not the prompt."""
 
 
-def read(row: Row, columns: Columns) -> Iterator[Item]:
-    """Yield a pair by its label; the preferred side comes first."""
+def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBERS) -> Iterator[Item]:
+    """Yield a pair by its label; the preferred side comes first. `numbers`: what a person said that a label's numbers mean."""
     names = next(pair for pair in SIDES if set(pair) <= columns)
     sides = [conversations.answer(row.get(name)) for name in names]
     value = first(row, [name for name in LABELS if name not in names])
-    verdict = _verdict(value, names)
+    scores = _scores(row, names)
+    if scores and LABELLED.isdisjoint(columns - {*names}):
+        verdict: Verdict = "tie" if scores[0] == scores[1] else "first" if scores[0] > scores[1] else "second"
+    else:
+        verdict = _read_verdict(value, names, numbers)
     models = [cells.name(first(row, pair)) for pair in zip(*MODELS, strict=True)]
-    prompt = asked(row)
+    prompt = prompt_of(row, columns, _KNOWN)
+    sides = [conversations.after(prompt, side) for side in sides]
     said: dict[str, Any] = cells.common(row) | (cells.strength(row) if verdict in ("first", "second") else {})
+    if verdict in ("first", "second") and "strength" not in said and (steps := _strength(value)):
+        said["strength"] = steps
     if verdict == "second":
-        sides, models, verdict = sides[::-1], models[::-1], "first"
+        sides, models, scores, verdict = sides[::-1], models[::-1], scores[::-1], "first"
+    said |= {"scores": {"score": scores}} if scores else {}
+    if repeated := cells.repeats(prompt, sides):
+        said["warnings"] = (*said.get("warnings", ()), *repeated)
     yield cells.pair(prompt, sides, verdict, **said, **({"models": tuple(models)} if all(models) else {}))
 
 
@@ -51,9 +94,71 @@ def _verdict(value: Any, names: Sequence[str]) -> Verdict:
             return verdict
     if found is None and names[0][-1] == "1":
         found = _between(value)
+    found = found or words.judgement(value).verdict
     if found is None:
         raise Dropped(f"unknown preference {str(value)[:20]!r}")
     return found
+
+
+def _scores(row: Row, names: tuple[str, str]) -> tuple[float, ...]:
+    """Return the scores of the two sides in columns of their own; () where there are none."""
+    for one, other in SCORES[names]:
+        if row.get(one) is not None and row.get(other) is not None:
+            numbers = [_score(row[one]), _score(row[other])]
+            return tuple(number for number in numbers if number is not None) if None not in numbers else ()
+    return ()
+
+
+def _score(value: Any) -> float | None:
+    return None if isinstance(value, bool | list | dict) else cells.number(value, "score")
+
+
+def _strength(value: Any) -> int | None:
+    """Return how much better a label in words says; one of a letter or a name says nothing of it."""
+    return words.judgement(value).strength if isinstance(value, str) and len(value) > 2 else None
+
+
+def _read_verdict(value: Any, names: Sequence[str], numbers: Mapping[float, Verdict]) -> Verdict:
+    return _verdict(value, names) if not numbers or math.isnan(_number(value)) else _by_number(value, numbers)
+
+
+def _by_number(value: Any, numbers: Mapping[float, Verdict]) -> Verdict:
+    if _number(value) not in numbers:
+        raise Dropped(f"unknown preference {str(value)[:20]!r}")
+    return numbers[_number(value)]
+
+
+def _number(value: Any) -> float:
+    """Return a label as a number, truth as 1 and 0; NaN where it is none."""
+    if isinstance(value, str) and (truth := {"true": 1.0, "false": 0.0}.get(value.strip().lower())) is not None:
+        return truth
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def unclear(rows: Sequence[Row]) -> str:
+    """Return why labels that are numbers do not say which side is better: they are not the numbers of the sides.
+
+    A 0 next to response_1 and response_2 can count from 0, say that the first is not the better one, or be a tie.
+    """
+    columns = {name for row in rows for name in row}
+    names = next((pair for pair in SIDES if set(pair) <= columns), None)
+    if names is None:
+        return ""
+    labels = [name for name in LABELS if name not in names]
+    ends = [name[-1] for name in names]
+    given = [row for row in rows if not conversations.is_empty(first(row, labels))]
+    if not ends[0].isdecimal() and any(math.isnan(_number(first(row, labels))) for row in given):
+        return ""  # where some labels are words, a number among them is none of its own kind
+    for row in given:
+        value = first(row, labels)
+        number = _number(value)
+        if not math.isnan(number) and not (ends[0].isdecimal() and int(ends[0]) <= number <= int(ends[1])):
+            label = next(name for name in labels if row.get(name) is not None)
+            return f"{label} is {str(value)[:20]} next to {names[0]} and {names[1]}, which does not say which is better"
+    return ""
 
 
 def _between(value: Any) -> Verdict | None:
@@ -184,7 +289,8 @@ _HELPSTEER = frozenset(
 FAMILIES = (
     Family(
         "labelled-pairs", "labelled pairs (prompt, response_a, response_b, preference)", "preferences",
-        (ASKED_WITH, tuple(pair[0] for pair in SIDES), tuple(pair[1] for pair in SIDES)), read, reads=READS, looks=_has_sides,
+        (ASKED_WITH, tuple(pair[0] for pair in SIDES), tuple(pair[1] for pair in SIDES)), read, reads=READS, looks=_has_sides, unclear=unclear,
+        readings=tuple(READINGS),
     ),
     Family(
         "pku", "PKU-SafeRLHF, judged by helpfulness and by safety", "preferences", _PKU_NEEDS, read_pku, reads=_PKU,
@@ -206,6 +312,10 @@ FAMILIES = (
 NAMED = (
     Family(
         "pku-safer", "PKU-SafeRLHF by safety (safer_response_id)", "preferences", _PKU_NEEDS, read_pku_safer, reads=_PKU
+    ),
+    *(
+        Family(name, says, "preferences", FAMILIES[0].needs, partial(read, numbers=numbers), reads=READS)
+        for name, (says, numbers) in READINGS.items()
     ),
 )
 """Found only by `--format`."""

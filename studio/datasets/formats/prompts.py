@@ -1,9 +1,11 @@
 """The prompt of a flat row: a text or turns, with an Alpaca input, a system text and earlier turns in other columns."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from studio.datasets import conversations
 from studio.datasets.formats.cells import Row
+from studio.datasets.formats.family import Columns
 from studio.datasets.formats.item import Dropped
 from studio.preferences.prompts import Messages
 
@@ -14,6 +16,15 @@ BESIDE = ("input", "context")
 """Columns with the text that an instruction is about."""
 ASKED_WITH = (*ASKED, *BESIDE, *SYSTEM, "history")
 """Columns of which a prompt is made."""
+TURNS = ("messages", "conversations")
+LONE = ("context", "history")
+"""Columns that hold the prompt where no other column can."""
+IDS = frozenset((
+    "id", "idx", "index", "source", "dataset", "origin", "prompt_id", "qid", "date", "margin", "subset", "hash", "uuid", "split", "category",
+))  # fmt: skip
+"""Columns that tell where a row comes from, and are not the prompt."""
+KINDS = frozenset(("language", "lang", "domain", "task", "type", "topic", "url", "license", "model", "version", "tags"))
+"""Columns that tell what kind of row it is."""
 
 
 def asked(row: Row) -> Messages:
@@ -33,6 +44,45 @@ def asked(row: Row) -> Messages:
     if isinstance(more, str) and more.strip():
         messages = [*messages[:-1], {"role": "user", "content": f"{messages[-1]['content']}\n{more.strip()}"}]
     return with_context(row, messages)
+
+
+def prompt_of(row: Row, columns: Columns, known: Columns) -> Messages:
+    """Return the prompt of a row as `asked`; where the file has no column of a prompt, the context or the history is one if it stands alone.
+
+    Args:
+        row: the row.
+        columns: those of the file.
+        known: columns that are read otherwise, and are not the prompt.
+
+    Raises:
+        Dropped: there is no prompt, or it may be in several columns.
+    """
+    if not columns.isdisjoint((*ASKED, *TURNS)) or not (here := written(row, known | KINDS)):
+        return asked(row)
+    if len(here) > 1 or here[0] not in LONE:
+        raise unknown(row, here)
+    return with_context({**row, "history": None}, conversations.prompt(row[here[0]]))
+
+
+def written(row: Row, known: Columns) -> list[str]:
+    """Return the columns of a row that hold a text or an object, and are not known as something else."""
+    return sorted(name for name, value in row.items() if name not in known and name not in SYSTEM and _may_ask(value))
+
+
+def unknown(row: Row, names: Sequence[str]) -> Dropped:
+    """Return why a row has no prompt: it may be in any of these columns."""
+    inside = conversations.first(row, names)
+    parts = inside.items() if isinstance(inside, dict) else ()
+    deeper = next((key for key, each in parts if isinstance(each, str) and key not in IDS | KINDS), "")
+    where = f"{names[0]}.{deeper}" if deeper else names[0]
+    return Dropped(f"no prompt is understood; if it is in {' or '.join(names[:3])}, map it: --map prompt={where}")
+
+
+def _may_ask(value: Any) -> bool:
+    """Return whether a cell holds a text, turns, or an object with a text that is not just where the row comes from."""
+    if isinstance(value, dict):
+        return any(_may_ask(each) for name, each in value.items() if name not in IDS | KINDS)
+    return bool(value.strip() if isinstance(value, str) else value) and isinstance(value, str | list)
 
 
 def with_context(row: Row, messages: Messages) -> Messages:

@@ -1,7 +1,6 @@
 """Public sets of a form of their own: compar:IA votes, PRISM, BeaverTails, HelpSteer3's edits."""
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
 from typing import Any
 
 from studio.datasets import conversations
@@ -68,9 +67,11 @@ def read_prism(row: Row, columns: Columns) -> Iterator[Outcome]:
 
 
 def read_prism_utterances(rows: Iterable[Row]) -> Iterator[Outcome]:
-    """Yield the rated answers of each turn, from consecutive rows with an answer each."""
-    for _, group in groupby(rows, key=lambda row: cells.name(row.get("conversation_id"))):
-        found = list(group)
+    """Yield the rated answers of each turn, from rows with an answer each."""
+    for found in cells.gathered(rows, "conversation_id"):
+        if isinstance(found, Dropped):
+            yield found
+            continue
         asked = [{"turn": row.get("turn"), "role": "user", "content": row.get("user_prompt")} for row in found]
         answers = [dict(row) | {"role": "model", "content": row.get("model_response")} for row in found]
         for _ in found[1:]:

@@ -1,7 +1,6 @@
 """Several responses with a score or a rank each: UltraFeedback raw, Nectar, StackExchange, HelpSteer ratings; and red-team transcripts."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from statistics import mean
 from typing import Any
 
@@ -71,6 +70,12 @@ def read_ranked_answers(row: Row, columns: Columns) -> Iterator[Item]:
     places = ranks if None not in ranks else [None if vote is None else -vote for vote in votes]
     if None in places:
         raise Dropped("an answer without rank or score")
+    chosen = [cells.yes_or_no(first(each, ("selected", "is_accepted", "accepted"))) is True for each in found]
+    if places is not ranks and chosen.count(True) == 1:  # of equal votes, the accepted answer is the better one
+        order = sorted({(place or 0, not is_chosen) for place, is_chosen in zip(places, chosen, strict=True)})
+        places = [
+            float(order.index((place or 0, not is_chosen))) for place, is_chosen in zip(places, chosen, strict=True)
+        ]
     texts = [cells.text(first(each, ("answer", "text"))) for each in found]
     models = tuple(cells.name(each.get("model")) for each in found)
     said: dict[str, Any] = {"models": models} if all(models) else {}
@@ -121,8 +126,11 @@ def _is_listed(value: Any) -> bool:
 
 
 def read_ratings(rows: Iterable[Row]) -> Iterator[Outcome]:
-    """Yield a pair or ranking for consecutive rows of one prompt, by helpfulness."""
-    for _, group in groupby(rows, key=lambda row: str(row.get("prompt"))):
+    """Yield a pair or ranking for the rows of one prompt, by helpfulness."""
+    for group in cells.gathered(rows, "prompt"):
+        if isinstance(group, Dropped):
+            yield group
+            continue
         responses: list[str] = []
         scores: list[list[float | None]] = []
         prompt = None

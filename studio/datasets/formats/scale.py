@@ -15,6 +15,8 @@ from studio.preferences.prompts import Messages
 Object = Mapping[str, Any]
 LIKERT: dict[float, Said] = {1: Said("first", 3), 2: Said("first", 2), 3: Said("first", 1), 4: Said("tie"), 5: Said("second", 1), 6: Said("second", 2), 7: Said("second", 3)}  # fmt: skip
 """A scale of seven without labels: 1 the first is much better, 4 about the same."""
+WRITERS = ("human", "contributor", "annotator", "worker", "expert", "tasker")
+"""Sources of an answer that a person wrote."""
 
 
 def read(row: Row, columns: Columns) -> Iterator[Outcome]:
@@ -43,12 +45,14 @@ def _thread(thread: Object, row: Row, number: int) -> Iterator[Outcome]:
             asked, answers = _messages(turn)
             context = conversations.ending_with_user([*before, *conversations.turns(asked, "user")])
             event = {"event_id": f"scale-{cells.name(row.get('task_id'))}-{number}-{at}"}
-            item = _turn(turn, context, answers, said | event)
-            yield item
-            before = [*context, {"role": "assistant", "content": _kept(item)}]
+            found = _turn(turn, context, answers, said | event)
+            yield from found
+            if isinstance(found[0], Dropped):
+                return  # what the next turn goes on from is unknown
+            before = [*context, {"role": "assistant", "content": _kept(found[0])}]
         except Dropped as reason:
             yield reason
-            return  # what the next turn goes on from is unknown
+            return
 
 
 def _said(thread: Object, row: Row) -> dict[str, Any]:
@@ -79,7 +83,8 @@ def _text(message: Object) -> Any:
     return content.get("text") if isinstance(content, dict) else content
 
 
-def _turn(turn: Object, prompt: Messages, answers: list[Object], said: dict[str, Any]) -> Item:
+def _turn(turn: Object, prompt: Messages, answers: list[Object], said: dict[str, Any]) -> list[Outcome]:
+    """Return the judgement of a turn, or why there is none with what the person wrote."""
     ids = tuple(cells.name(each.get("source_id")) for each in answers)
     texts = tuple(cells.text(_text(each)) for each in answers)
     models = tuple(cells.name(_model(each)) for each in answers)
@@ -89,11 +94,18 @@ def _turn(turn: Object, prompt: Messages, answers: list[Object], said: dict[str,
             _on_message(answer, each, at, len(ids))
     for each in _annotations(turn):
         _on_turn(answer, each, ids)
+    if len(texts) > 2 and answer.selected is not None and answer.ranks is None:
+        raise Dropped("one of several responses is selected, and the others have no order")
     if len(texts) == 1 and answer.rewrites:
-        return Item("demonstration", prompt, (answer.rewrites[0], texts[0]), rewritten=(1,), **said)
+        return [Item("demonstration", prompt, (answer.rewrites[0], texts[0]), rewritten=(1,), **said)]
+    if not texts:
+        return list(tasks.demonstrations(Task(prompt, (), ()), answer, **said))
+    is_written = tasks.PROMPT_KEY in said["metadata"] or ids[0].lower() in WRITERS
+    if len(texts) == 1 and is_written and not (any(models) or answer.scores or answer.flags or answer.strengths):
+        return [Item("demonstration", prompt, texts, **said)]
     if len(texts) < 2:
         raise Dropped("only one response to this prompt")
-    return tasks.item(Task(prompt, texts, ids, {"models": models} if all(models) else {}), answer, **said)
+    return list(tasks.outcomes(Task(prompt, texts, ids, {"models": models} if all(models) else {}), answer, **said))
 
 
 def _annotations(of: Object) -> Sequence[Object]:
@@ -129,9 +141,9 @@ def _on_turn(answer: Answer, annotation: Object, ids: tuple[str, ...]) -> None:
     elif isinstance(value, list):
         _ranked(answer, value, ids)
     elif isinstance(value, str) and value in ids:
-        if len(ids) > 2:
-            raise Dropped("one of several responses is selected, and the others have no order")
-        answer.verdicts.append(("first", "second")[ids.index(value)])
+        answer.selected = ids.index(value)
+        if len(ids) == 2:
+            answer.verdicts.append(("first", "second")[answer.selected])
     elif isinstance(value, str) and annotation.get("type") == "category":
         tasks.choice(answer, key, value, ids)
     elif isinstance(value, str):
@@ -154,6 +166,8 @@ def _likert(answer: Answer, key: str, value: float, labels: Any) -> None:
         said = LIKERT.get(value, Said()) if "likert" in key.lower() else Said()
     if said.is_judgement:
         answer.say(said)
+    elif tasks.DEGREE_NAME.search(key) and not labels:
+        answer.margins.append(float(value))
     elif tasks.JUDGEMENT_NAME.search(key):
         raise Dropped(f"the answer {value:g} to {key} is not understood")
     else:

@@ -53,7 +53,8 @@ def _response(of: Task, response: Any, questions: Questions) -> Iterator[Outcome
     answer = Answer()
     for key, value in data.items():
         question = questions.get(key, {})
-        name = " ".join(str(question.get(each) or "") for each in ("label", "column_header")).strip() or key
+        asked = ("label", "column_header") if of.texts else ("text", "label", "column_header")
+        name = " ".join(str(question.get(each) or "") for each in asked).strip() or key
         _add(answer, name, value, str(question.get("type") or ""), len(of.texts), of.ids)
     said: dict[str, Any] = {"at": cells.when(response.get("completed_at"))}
     said |= {"event_id": f"surge-{key}"} if (key := cells.name(response.get("id"))) else {}
@@ -70,13 +71,17 @@ def _add(answer: Answer, name: str, value: Any, kind: str, num: int, ids: tuple[
             raise Dropped(f"the ranking {name} does not fit its responses")
         else:
             answer.flags |= {str(each): () for each in value}
-    elif isinstance(value, str) and kind not in ("free_response", "text") and not tasks.REWRITE_NAME.search(name):
+    elif (
+        isinstance(value, str) and num and kind not in ("free_response", "text") and not tasks.REWRITE_NAME.search(name)
+    ):
         if tasks.NOTE_NAME.search(name) and not tasks.judgement(value).is_judgement:
             tasks.words(answer, name, value)
         else:
             tasks.choice(answer, name, value, ids)
     elif isinstance(value, str):
         tasks.words(answer, name, value)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and tasks.DEGREE_NAME.search(name):
+        answer.margins.append(float(value))
     elif isinstance(value, int | float):
         answer.notes.append(f"{name}: {value}")
 

@@ -15,6 +15,7 @@ from studio.datasets.formats import (
     public_sets,
     ranked,
     scale,
+    sides,
     surge,
     trees,
 )
@@ -36,6 +37,7 @@ FAMILIES: tuple[Family, ...] = (
     *labelled.FAMILIES,
     chosen_rejected.HH,
     chosen_rejected.PAIRS,
+    *sides.FAMILIES,
     *chats.FAMILIES,
 )
 NAMED = {family.name: family for family in (*FAMILIES, *labelled.NAMED)}

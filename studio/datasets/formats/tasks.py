@@ -35,6 +35,33 @@ NUMBERED = re.compile(
     r"(response|answer|completion|output|reply|candidate|generation)[-_ ]?(\d{1,2}|[a-z])", re.IGNORECASE
 )
 OURS = "rlhf_studio_"
+PROMPT_KEY = f"{OURS}prompt"
+"""The key by which a task of ours names the prompt that is to be answered."""
+SINGLE = (
+    "response",
+    "answer",
+    "completion",
+    "output",
+    "reply",
+    "generation",
+    "candidate",
+    "model_output",
+    "model_response",
+)
+"""Columns of one response, which is rated or rewritten and not compared."""
+DEGREE_NAME = re.compile(
+    r"strength|how[-_ ]?much|degree|extent|magnitude|margin|intensity|confiden|\bgap\b|differ", re.IGNORECASE
+)
+"""Names of controls that ask how much better a response is."""
+DEGREE = re.compile(
+    r"\s*(negligibly|slight(ly)?|a little|somewhat|marginally|much|far|significantly|a lot)(\s+better)?\s*",
+    re.IGNORECASE,
+)
+"""Words that say it under any name."""
+ANSWER_NAME = re.compile(
+    r"answer|respon|repl(y|ies)|output|completion|demonstrat|ideal|target|solution|\bwrite\b", re.IGNORECASE
+)
+NO_RESPONSES = "a task without two responses in known columns"
 _MODEL = re.compile(r"model[-_ ]?(\d{1,2}|[a-z])", re.IGNORECASE)
 
 
@@ -54,11 +81,19 @@ class Answer:
 
     verdicts: list[Verdict] = field(default_factory=list)
     strengths: list[int] = field(default_factory=list)
+    degrees: list[tuple[str, int]] = field(default_factory=list)
+    """Words such as *slightly*, with their strength: how much better, where there is a verdict, else a flag."""
+    margins: list[float] = field(default_factory=list)
+    """How much better as a number, on a scale that the source does not tell."""
+    selected: int | None = None
+    """The position of the one response that was selected."""
     ranks: Sequence[float] | None = None
     of: Sequence[int] | None = None
     rewrites: list[str] = field(default_factory=list)
     rewritten: tuple[int, ...] = ()
     notes: list[str] = field(default_factory=list)
+    written: list[tuple[str, str]] = field(default_factory=list)
+    """Names of controls with the texts written there, which are the answer where there are no responses."""
     flags: dict[str, tuple[int, ...]] = field(default_factory=dict)
     scores: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -74,8 +109,10 @@ class Answer:
 def task(data: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> Task:
     """Return the task that a row of data describes; `beside` is metadata that stands apart from it.
 
+    It has no texts where a person is to write the answer.
+
     Raises:
-        Dropped: it holds no prompt or no two responses under names that are known.
+        Dropped: it holds no prompt, or responses under names that are not known.
     """
     name = next((name for name in PROMPTS if not conversations.is_empty(conversations.cell(data.get(name)))), None)
     if name is None:
@@ -97,7 +134,11 @@ def task(data: Mapping[str, Any], beside: Mapping[str, Any] | None = None) -> Ta
 
 
 def responses(data: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return names and texts of a task's responses: a list of them, numbered columns, or two sides."""
+    """Return names and texts of a task's responses: a list of them, numbered columns, or two sides; none where it has only a prompt.
+
+    Raises:
+        Dropped: it holds one response.
+    """
     for name in LISTS:
         found = cells.parsed(conversations.cell(data.get(name)))
         if isinstance(found, list) and len(found) > 1:
@@ -106,8 +147,8 @@ def responses(data: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]
     numbered = sorted((key for key in data if NUMBERED.fullmatch(str(key))), key=_place)
     pair = next((pair for pair in SIDES if set(pair) <= data.keys()), None)
     names = numbered if len(numbered) > 1 else list(pair or ())
-    if len(names) < 2:
-        raise Dropped("a task without two responses in known columns")
+    if not names and any(not conversations.is_empty(data.get(name)) for name in (*numbered, *LISTS, *SINGLE)):
+        raise Dropped(NO_RESPONSES)
     return tuple(names), tuple(_side(data[name]) for name in names)
 
 
@@ -143,6 +184,15 @@ def item(of: Task, answer: Answer, **said: Any) -> Item:
         Dropped: it says nothing, or contradicts itself.
     """
     said = {**of.said, **said}
+    has_verdict = bool(answer.verdicts) or answer.ranks is not None
+    for word, strength in answer.degrees:
+        if has_verdict and not {"tie", "both_bad"} & {*answer.verdicts}:
+            answer.strengths.append(strength)
+        else:
+            answer.flags[word] = ()
+    answer.degrees.clear()
+    if answer.margins and has_verdict:
+        said["margin"] = answer.margins[0]
     if note := "\n".join(answer.notes):
         said["note"] = note
     said |= {"flags": answer.flags} if answer.flags else {}
@@ -163,14 +213,41 @@ def outcomes(of: Task, answer: Answer, unsure: str = "", **said: Any) -> Iterato
 
     `unsure`: why an answer without a verdict in words cannot be read.
     """
+    if not of.texts:
+        yield from demonstrations(of, answer, **said)
+        return
     try:
         if unsure and not answer.verdicts:
             raise Dropped(unsure)
         yield item(of, answer, **said)
     except Dropped as reason:
         yield reason
-        for text in answer.rewrites:
-            yield Item("demonstration", of.prompt, (text,), **{**of.said, **said, "models": ()})
+        yield from _written(of, answer.rewrites, said)
+
+
+def demonstrations(of: Task, answer: Answer, **said: Any) -> Iterator[Item]:
+    """Yield the answers that a person wrote to a prompt without responses.
+
+    Raises:
+        Dropped: there is none, or responses were compared that are not known.
+    """
+    if answer.verdicts or answer.ranks is not None:
+        raise Dropped(NO_RESPONSES)
+    texts = [text for name, text in answer.written if ANSWER_NAME.search(name) and not NOTE_NAME.search(name)]
+    is_ours = PROMPT_KEY in {**of.said, **said}.get("metadata", {})
+    if not (answer.rewrites or texts) and is_ours and len(answer.written) == 1:
+        texts = [answer.written[0][1]]
+    if not (answer.rewrites or texts):
+        raise Dropped("no answer was written" if is_ours else NO_RESPONSES)
+    yield from _written(of, [*answer.rewrites, *texts], said)
+
+
+def _written(of: Task, texts: Sequence[str], said: dict[str, Any]) -> Iterator[Item]:
+    """Yield a demonstration for each text; each has a name of its own."""
+    event = said.get("event_id")
+    for number, text in enumerate(texts):
+        named = {"event_id": f"{event}-{number}"} if event and number else {}
+        yield Item("demonstration", of.prompt, (text,), **{**of.said, **said, "models": (), **named})
 
 
 def _judged(of: Task, answer: Answer, said: dict[str, Any]) -> Item:
@@ -181,6 +258,8 @@ def _judged(of: Task, answer: Answer, said: dict[str, Any]) -> Item:
     if len(verdicts) > 1:
         raise Dropped(f"contradicts itself: {verdicts[0]} and {verdicts[1]}")
     verdict = verdicts[0] if verdicts else None
+    if answer.ranks is not None and (answer.of is None or list(answer.of) == list(range(len(of.texts)))):
+        _check(answer.ranks, verdict, answer.selected)
     if verdict == "both_bad":
         return _all(of, "both_bad", said)
     if answer.ranks is not None and verdict != "tie":
@@ -196,6 +275,19 @@ def _judged(of: Task, answer: Answer, said: dict[str, Any]) -> Item:
             raise Dropped(f"a judgement between two sides, but there are {len(of.texts)} responses")
         return _all(of, "ranking", said)
     return cells.pair(of.prompt, of.texts, verdict, strength=strength, **said)
+
+
+def _check(ranks: Sequence[float], verdict: Verdict | None, selected: int | None) -> None:
+    """Refuse ranks that say otherwise than a verdict on two responses, or than the selection of the best one.
+
+    Raises:
+        Dropped: they contradict each other.
+    """
+    best = [at for at, rank in enumerate(ranks) if rank == min(ranks)]
+    by_ranks: Verdict = "tie" if len(best) == len(ranks) else "first" if best == [0] else "second"
+    is_other = verdict in ("first", "second", "tie") and (len(ranks) == 2 or verdict == "tie") and verdict != by_ranks
+    if is_other or (selected is not None and selected not in best):
+        raise Dropped("contradicts itself: the ranks say otherwise than the selection")
 
 
 def _all(of: Task, kind: Any, said: dict[str, Any]) -> Item:
@@ -231,11 +323,15 @@ def choice(answer: Answer, control: str, value: str, ids: Sequence[str]) -> None
     Raises:
         Dropped: the control is one of judgements by its name, and the choice is not understood.
     """
+    if not value.strip():
+        return
     said = judgement(value)
     asks = JUDGEMENT_NAME.search(control) is not None and not re.search(r"flag|issue|problem", control, re.IGNORECASE)
     if (said.verdict or value in ids) and WORST_NAME.search(control):
         raise Dropped(f"{control[:30]} asks for the worse one, which is not understood")
-    if said.is_judgement and (asks or len(value.split()) > 1):
+    if said.strength and not said.verdict and not asks and (DEGREE_NAME.search(control) or DEGREE.fullmatch(value)):
+        answer.degrees.append((value, said.strength))
+    elif said.is_judgement and (asks or len(value.split()) > 1):
         answer.say(said)
     elif value in ids and len(ids) == 2 and asks:
         answer.verdicts.append("first" if value == ids[0] else "second")
@@ -252,4 +348,5 @@ def words(answer: Answer, control: str, text: str) -> None:
     if REWRITE_NAME.search(control) and not NOTE_NAME.search(control):
         answer.rewrites.append(text.strip())
     else:
+        answer.written.append((control, text.strip()))
         answer.notes.append(text.strip() if NOTE_NAME.search(control) else f"{control}: {text.strip()}")

@@ -32,6 +32,7 @@ _SIDES: dict[str, Verdict] = {
     **dict.fromkeys(("a", "1", "left", "first"), "first"),
     **dict.fromkeys(("b", "2", "right", "second"), "second"),
 }
+_SIGN = re.compile(r"\[*\s*([ab12])\s*(>{1,3}|<{1,3}|={1,2})\s*([ab12])\s*\]*")
 _FILLER = re.compile(r"\b(is|was|are|the|better|preferred|wins|won|prefer|i|answer is|than .*)\b")
 JUDGEMENT_NAME = re.compile(
     r"prefer|compar|better|best|verdict|winner|choice|strength|likert|which|overall|outcome|judg", re.IGNORECASE
@@ -96,6 +97,8 @@ def judgement(value: object) -> Said:
     """Return what a short text says of two responses; nothing where it says something else."""
     if not isinstance(value, str) or len(value) > 80:
         return Said()
+    if (signed := _SIGN.fullmatch(value.lower().strip())) and _SIDES[signed[1]] != _SIDES[signed[3]]:
+        return _signed(_SIDES[signed[1]], signed[2])
     text = " ".join(re.sub(r"[_\-.,;()!]+", " ", value.lower()).split())
     if text in TIES:
         return Said("tie")
@@ -111,3 +114,11 @@ def judgement(value: object) -> Said:
     if text.split() in ([], ["better"]) and (strength or says_better):
         return Said(None, strength or 2)
     return Said()
+
+
+def _signed(first: Verdict, sign: str) -> Said:
+    """Return what A>B says, or A>>B, where the first is much better."""
+    if "=" in sign:
+        return Said("tie")
+    better = first if ">" in sign else "second" if first == "first" else "first"
+    return Said(better, 3 if len(sign) > 1 else None)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from functools import partial
 from html import escape
+from string import ascii_uppercase
 from threading import Event
 from typing import Any
 
@@ -16,6 +17,7 @@ import gradio as gr
 from studio.datasets import archive, importing
 from studio.datasets.archive import Contents
 from studio.datasets.formats.table import NAMED
+from studio.datasets.mapping import TARGETS
 from studio.datasets.plan import Asks, Request
 from studio.datasets.results import Preview
 from studio.datasets.sifting import Progress
@@ -30,20 +32,8 @@ from ui.server import uploads
 KINDS = [("decide by the columns", "auto"), "demonstrations", "preferences", "prompts"]
 SPLITS = [("by prompt, 80/10/10 %", ""), *prompts.SPLITS]
 FORMATS = [("as recognised", ""), *((f"{name}: {family.says}", name) for name, family in NAMED.items())]
-MAPPED = (
-    "prompt",
-    "system",
-    "messages",
-    "response",
-    "chosen",
-    "rejected",
-    "response_a",
-    "response_b",
-    "preference",
-    "label",
-    "rater",
-)
-"""What the page offers to map; the terminal maps more."""
+MAPPED = TARGETS
+"""What a column can be mapped to, as in the terminal."""
 EVERY_S = 0.4
 """Seconds between two looks at how far a source is read."""
 
@@ -83,10 +73,13 @@ def place(ws: Workspace) -> tuple[Any, Any]:
     return taken, told
 
 
-def _mapping() -> tuple[gr.Column, list[gr.Dropdown], gr.Dropdown]:
-    """Place what a person says of a file that is not clear; hidden until one is looked at."""
-    with gr.Column(visible=False, elem_id="mapping") as mapping:
-        html.html('<p class="quiet">Say what the columns are; the first rows are shown with each change.</p>')
+def _mapping() -> tuple[gr.Accordion, list[gr.Dropdown], gr.Dropdown]:
+    """Place what a person says of a file's columns, folded; it opens for a file that is not clear."""
+    with gr.Accordion("Columns", open=False, elem_classes="more", elem_id="mapping") as mapping:
+        html.html(
+            '<p class="quiet">Say what the columns are, where they are not read as they should be; the first rows are shown with each change, '
+            "and columns that are not named here are then left out.</p>"
+        )
         form = gr.Dropdown(FORMATS, value="", label="Format", elem_id="map-format")
         with gr.Row():
             fields = [
@@ -104,8 +97,8 @@ def _mapping() -> tuple[gr.Column, list[gr.Dropdown], gr.Dropdown]:
 
 
 def _forget() -> list[Any]:
-    """Hide what was asked of another file."""
-    hidden = [gr.Column(visible=False), gr.Dropdown(value=""), gr.Dropdown(value="", visible=False)]
+    """Fold and empty what was said of another file."""
+    hidden = [gr.Accordion(open=False), gr.Dropdown(value=""), gr.Dropdown(value="", visible=False)]
     return [*hidden, *(gr.Dropdown(value="") for _ in MAPPED)]
 
 
@@ -178,20 +171,20 @@ def _look(ws: Workspace, progress: Progress, source: str, kind: str, form: str, 
     try:
         found = importing.look(file_access.check(ws, source.strip()), request, ws=ws, progress=progress)
     except Asks as error:
-        return [html.notice(str(error), "bad"), gr.Button(interactive=False), *_offer(error.columns)]
+        return [html.notice(str(error), "bad"), gr.Button(interactive=False), *_offer(error.columns, True)]
     except StudioError as error:
         return [html.notice(str(error), "bad"), gr.Button(interactive=False), *same]
     if isinstance(found, Contents):
         return [*_look_at_archive(ws, found), *same]
-    shown = _offer(found.columns) if request.format or request.map else same
+    shown = _offer(found.columns, False)
     shown = [*shown[:2], _axes(found), *shown[3:]]
     return [_preview(found), gr.Button(interactive=found.num_kept > 0), *shown]
 
 
-def _offer(there: list[str]) -> list[Any]:
-    """Show the mapping with the file's columns to choose from; what is chosen stays, also if it was chosen meanwhile."""
+def _offer(there: list[str], is_asked: bool) -> list[Any]:
+    """Offer the file's columns to choose from, unfolded where the file asks; what is chosen stays, also if it was chosen meanwhile."""
     fields = [gr.Dropdown([("", ""), *there])] * len(MAPPED)
-    return [gr.Column(visible=True), gr.skip(), gr.skip(), *fields]
+    return [gr.Accordion(open=True) if is_asked else gr.skip(), gr.skip(), gr.skip(), *fields]
 
 
 def _axes(found: Preview) -> gr.Dropdown:
@@ -246,6 +239,9 @@ def _preview(found: Preview) -> str:
 
 def _example(example: dict[str, Any]) -> str:
     sides = "".join(html.conversation([], example[side], side) for side in ("chosen", "rejected") if side in example)
+    sides += "".join(
+        html.conversation([], text, name) for name, text in zip(ascii_uppercase, example.get("sides", ()), strict=False)
+    )
     sides += "".join(
         html.conversation([], text, f"rank {rank}")
         for rank, group in enumerate(example.get("groups", ()), 1)
