@@ -2,14 +2,16 @@
 
 import importlib
 import os
+import shlex
 import stat
+import subprocess
 import sys
 
 import pytest
 
-from studio.cli import main
+from studio.cli import main, parser
 from studio.errors import CheckpointError
-from studio.models import gguf
+from studio.models import export, gguf
 from tests.support import policies, warm
 
 # peft reads a property that transformers renamed.
@@ -84,13 +86,14 @@ def test_a_converter_is_run_with_progress_and_what_it_wrote_is_read_back(ws, con
     )
     monkeypatch.setattr(gguf.export, "export_checkpoint", lambda ws, name, **how: ws.exports / f"{name}-merged")
     said = list(gguf.export_gguf(ws, "sft-1", converter=str(converter())))
-    assert [each for each in said if "%" in each] == [
+    assert [each for each in said if each.startswith("Converting") and "%" in each] == [
         f"Converting with {gguf.CONVERTER}: {share} %." for share in (0, 50, 100)
     ]
     file = ws.exports / "sft-1@1.gguf"
     assert file.read_text() == f"f32 of {ws.exports / 'sft-1@1-merged'}"
     assert said[-1] == (
-        f"Written to {file}. Read back by transformers, its logits differ by 0.0001 at most, where the largest is 12."
+        f"Written to {file}. Read back by transformers, its logits differ by 0.0001 at most, where the largest is 12.\n"
+        f"{export.serving(file, 'sft-1@1')}"
     )
     assert read[0][0] == "studio.worker.read_gguf"
 
@@ -128,4 +131,18 @@ def test_without_the_package_that_reads_gguf_files_it_says_that_nothing_was_read
     monkeypatch.setattr(gguf.children, "ask", lambda *given: reader.compare(*given[2:]))
     monkeypatch.setattr(gguf.export, "export_checkpoint", lambda ws, name, **how: ws.exports / f"{name}-merged")
     said = list(gguf.export_gguf(ws, "sft-1", converter=str(converter())))
-    assert said[-1].endswith("It was not read back: that needs the package gguf (pip install gguf).")
+    assert "It was not read back: that needs the package gguf (pip install gguf).\n" in said[-1]
+
+
+def test_the_lines_that_serve_an_export_can_be_pasted_whatever_the_folder_is_called(tmp_path):
+    folder = tmp_path / "my exports" / "ppo-1@40"
+    head, vllm, transformers, further = export.serving(folder, "ppo-1@40").splitlines()
+    assert head.endswith(":")
+    assert shlex.split(vllm) == ["vllm", "serve", str(folder), "--served-model-name", "ppo-1-40"]
+    assert shlex.split(transformers) == ["transformers", "serve", str(folder)]
+    assert parser().parse_args(shlex.split(further, comments=True)[1:]).gguf
+    (_, line) = export.serving(folder.with_name("it's.gguf"), "ppo-1@40").splitlines()
+    first = line.partition("&&")[0]
+    subprocess.run(["/bin/sh", "-c", first], cwd=tmp_path, check=True)
+    assert (tmp_path / "Modelfile").read_text() == "FROM " + str(folder.with_name("it's.gguf")) + "\n"
+    assert "ollama create ppo-1-40 -f Modelfile" in line

@@ -74,7 +74,7 @@ def test_the_loop_goes_round_through_real_processes(ws, sft):
     config = SampleConfig(num_prompts=100, responses_per_prompt=3, max_new_tokens=16, temperature=1.3)
     sample = wait(ws, launcher.start(ws, runs.create(ws, config)).name, ended)
     assert sample.state == "finished", sample.message
-    assert "1 prompts were too long for the model and left out." in sample.message
+    assert "1 prompt too long for the model was left out." in sample.message
     made = stored.comparisons(ws)
     by_prompt = Counter(row["prompt_id"] for row in made)
     assert max(by_prompt.values()) == 3, "three answers are three pairs"

@@ -19,7 +19,7 @@ from studio.datasets.plan import Request
 from studio.datasets.readers import MAX_GIB
 from studio.datasets.sifting import Progress
 from studio.exchange import hub, rating_formats, ratings_out
-from studio.models import export, gguf
+from studio.models import checkpoints, export, gguf
 from studio.preferences import prompts, ratings, text_search
 from studio.recovery import rescue
 from studio.workspace import Workspace
@@ -224,9 +224,10 @@ def _export_model(arguments: argparse.Namespace) -> int:
         for said in gguf.export_gguf(ws, arguments.name, arguments.device, arguments.converter):
             print(said, flush=True)
         return 0
-    print(export.export_checkpoint(ws, arguments.name, arguments.merged, arguments.device))
+    folder = export.export_checkpoint(ws, arguments.name, arguments.merged, arguments.device)
+    print(folder)
     print(
-        "The whole model, for transformers, vLLM and others."
+        f"The whole model. {export.serving(folder, checkpoints.get(ws, arguments.name).name)}"
         if arguments.merged
         else "The adapter, for peft; its README.md shows the lines that load it. The whole model: --merged"
     )

@@ -4,6 +4,7 @@ It is written under a temporary name and then renamed.
 """
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,25 @@ def export_checkpoint(ws: Workspace, name: str, is_merged: bool = False, device:
         card = model_card(found, parents, meta, figures)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return target
+
+
+def serving(path: Path, name: str) -> str:
+    """Return the lines that serve an exported model by other programs, where they are installed.
+
+    Args:
+        path: a merged model's folder, or a GGUF file.
+        name: the checkpoint's.
+    """
+    called = name.replace("@", "-")
+    if path.suffix == ".gguf":
+        lines = [
+            f"printf 'FROM %s\\n' {shlex.quote(str(path))} > Modelfile && ollama create {called} -f Modelfile && ollama run {called}"
+        ]
+    else:
+        folder = shlex.quote(str(path))
+        lines = [f"vllm serve {folder} --served-model-name {called}", f"transformers serve {folder}"]
+        lines.append(f"rlhf-studio export model {name} --gguf    # for Ollama and llama.cpp")
+    return "\n".join(["Other programs serve it by:", *(f"    {line}" for line in lines)])
 
 
 def _read_meta(found: Checkpoint) -> dict[str, Any]:

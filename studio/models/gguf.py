@@ -74,7 +74,7 @@ def export_gguf(ws: Workspace, name: str, device: str = "auto", converter: str =
         yield from _convert(program, folder, part)
         yield "Reading the file back."
         said = _read_back(folder, part)
-    yield f"Written to {target}. {said}"
+    yield f"Written to {target}. {said}\n{export.serving(target, found.name)}"
 
 
 def _arguments(folder: Path, file: Path) -> list[str]:

@@ -54,15 +54,31 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
     with ws.write() as db:
         num_pairs, num_same, num_known = _store(db, run, config, rows, texts, answers, [found[name] for name in names])
     what = "rankings" if config.put_up == "rankings" else "pairs"
-    dropped = "answers to rank were identical to another" if what == "rankings" else "pairs had identical answers"
-    notes = f" {num_same} {dropped} and were dropped." if num_same else ""
-    notes += f" {num_known} {what} were already there." if num_known else ""
-    num_long = left_out.pop(TOO_LONG, 0)
-    notes += f" {num_long} prompts were too long for the model and left out." if num_long else ""
-    notes += f" {left_out.total()} prompts cannot be asked and were left out: {told(left_out)}." if left_out else ""
+    same = ("answer", "to rank identical to another") if what == "rankings" else ("pair", "of identical answers")
+    num_long, known = left_out.pop(TOO_LONG, 0), what.removesuffix("s")
+    notes = "".join(
+        [
+            _told(num_same, f"{same[0]} {same[1]}", f"{same[0]}s {same[1]}", "dropped"),
+            _told(num_known, known, what, "already there"),
+            _told(num_long, "prompt too long for the model", "prompts too long for the model", "left out"),
+            _told(
+                left_out.total(),
+                "prompt that cannot be asked",
+                "prompts that cannot be asked",
+                f"left out: {told(left_out)}",
+            ),
+        ]
+    )
     with ws.write() as db:
         metrics.add(db, run.id, 0, _facts(answers) | {"sample/pairs": num_pairs, "sample/identical": num_same})
     return "finished", f"{num_pairs:,} new {what} are ready to be rated.{notes}"
+
+
+def _told(number: int, one: str, several: str, done: str) -> str:
+    """Say what became of a number of things; empty of none."""
+    if not number:
+        return ""
+    return f" {number:,} {one} was {done}." if number == 1 else f" {number:,} {several} were {done}."
 
 
 @during(Phase.LOADING)

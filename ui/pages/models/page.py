@@ -229,7 +229,8 @@ def _write(ws: Workspace, name: str | None, is_merged: bool, is_gguf: bool) -> I
             for said in gguf.export_gguf(ws, name):
                 yield html.notice(said, "working")
         else:
-            said = f"Written to {export.export_checkpoint(ws, name, is_merged)}"
+            folder = export.export_checkpoint(ws, name, is_merged)
+            said = f"Written to {folder}" + (f"\n{export.serving(folder, name)}" if is_merged else "")
     except StudioError as error:
         yield html.notice(str(error), "bad")
         return
