@@ -184,3 +184,33 @@ def test_turns_in_a_cell_are_told_on_the_command_line(tmp_path, capsys):
 @pytest.mark.timeout(60)
 def test_a_hostile_cell_is_decided_in_the_time_that_reading_it_takes(tmp_path, cell):
     assert line(tmp_path, prompt="P", response=cell).num_rows == 1
+
+
+# Scores that contradict the choice.
+
+
+SCORES = pytest.mark.parametrize(
+    ("better", "worse", "told"),
+    [
+        pytest.param(1, 5, "the rejected response scored better", id="contradict"),
+        pytest.param(3, 3, "both sides have the same score", id="equal"),
+        pytest.param(5, 1, None, id="agree"),
+    ],
+)
+
+
+@SCORES
+@pytest.mark.parametrize("names", [("score_chosen", "score_rejected"), ("chosen-rating", "rejected-rating")])
+def test_scores_that_contradict_the_choice_are_told(tmp_path, names, better, worse, told):
+    row = {"prompt": "P", "chosen": "a", "rejected": "b", names[0]: better, names[1]: worse}
+    notes = " ".join(line(tmp_path, **row).notes)
+    assert told in notes if told else notes == ""
+
+
+@SCORES
+@pytest.mark.parametrize("label", ["a", "b"])
+def test_scores_that_contradict_a_label_are_told(tmp_path, label, better, worse, told):
+    other = {"a": "b", "b": "a"}[label]
+    scores = {f"score_{label}": better, f"score_{other}": worse}
+    notes = " ".join(line(tmp_path, prompt="P", response_a="x", response_b="y", preference=label, **scores).notes)
+    assert told in notes if told else notes == ""
