@@ -214,3 +214,22 @@ def test_scores_that_contradict_a_label_are_told(tmp_path, label, better, worse,
     scores = {f"score_{label}": better, f"score_{other}": worse}
     notes = " ".join(line(tmp_path, prompt="P", response_a="x", response_b="y", preference=label, **scores).notes)
     assert told in notes if told else notes == ""
+
+
+# Numbers.
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "Infinity"])
+def test_an_infinite_number_is_dropped_and_never_taught_as_a_word(tmp_path, number):
+    rows = """{"prompt": "P", "response": 0.5}
+{"prompt": 0.5, "response": "R"}
+{"prompt": [{"role": "user", "content": 0.5}], "response": "R"}
+{"prompt": "P", "response": 1e300}
+"""
+    found = look(tmp_path, "t.jsonl", rows.replace("0.5", number))
+    assert (texts(found), found.dropped) == ([("P", "1e+300")], {"a number is infinite": 3})
+
+
+def test_a_number_that_is_none_is_a_missing_cell(tmp_path):
+    found = look(tmp_path, "t.jsonl", '{"prompt": "P", "response": NaN}\n{"prompt": NaN, "response": "R"}\n')
+    assert found.dropped == {"empty response": 1, "empty prompt": 1}

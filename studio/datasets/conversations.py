@@ -184,7 +184,7 @@ def cell(value: Any) -> Any:
     """Return a value as it is; turns that a table holds as text (JSON or Python's notation) as turns; a number as its text.
 
     Raises:
-        Dropped: it looks like turns and cannot be read as such.
+        Dropped: it looks like turns and cannot be read as such, or is an infinite number.
     """
     if isinstance(value, dict) and any(name in value for name in ROLE_NAMES):
         return [value]
@@ -310,10 +310,12 @@ def notation(text: str) -> Any:
 
 
 def _as_text(value: Any) -> Any:
-    """Return a number as its text, as a CSV file would hold it; NaN, which stands for a missing cell, as None."""
+    """Return a number as its text, as a CSV file would hold it; NaN, which stands for a missing cell, as None; an infinite one drops its row."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
+        if math.isinf(value):
+            raise Dropped("a number is infinite")
         return None if math.isnan(value) else repr(value)
     return str(value) if isinstance(value, int) else value
 
