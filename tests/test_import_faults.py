@@ -9,6 +9,7 @@ import pytest
 
 from studio.cli import main
 from studio.datasets import importing
+from studio.errors import ImportRefused
 
 USER = {"role": "user", "content": "What's {it}? 😀"}
 YES = {"role": "assistant", "content": "Yo"}
@@ -233,3 +234,22 @@ def test_an_infinite_number_is_dropped_and_never_taught_as_a_word(tmp_path, numb
 def test_a_number_that_is_none_is_a_missing_cell(tmp_path):
     found = look(tmp_path, "t.jsonl", '{"prompt": "P", "response": NaN}\n{"prompt": NaN, "response": "R"}\n')
     assert found.dropped == {"empty response": 1, "empty prompt": 1}
+
+
+# Broken lines.
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        pytest.param("t.jsonl", '{"prompt": "P"}\n{"prompt": "a",\n"response" "b"}\n', "line 2: broken JSON (the line ends in the middle of a row", id="after a comma"),
+        pytest.param("t.jsonl", '{"prompt": "P"}\n{"prompt":  \n"a"}\n', "line 2: broken JSON (the line ends in the middle of a row", id="after a colon"),
+        pytest.param("t.jsonl", '{"prompt": "P"}\n{"prompt": "a" "b"}\n', "line 2: broken JSON (Expecting ',' delimiter, column 16)", id="inside the line"),
+        pytest.param("t.json", '[{"prompt": "P"},\n{"prompt": "a",\n\n\n', "line 2: broken JSON (the file ends in the middle of a row", id="end of a document"),
+    ],
+)  # fmt: skip
+def test_an_error_beyond_the_end_of_a_line_names_no_column_of_another(tmp_path, name, text, told):
+    with pytest.raises(ImportRefused) as refused:
+        look(tmp_path, name, text)
+    assert told in str(refused.value)
+    assert ("column" in str(refused.value)) == ("column" in told)
