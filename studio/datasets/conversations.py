@@ -4,6 +4,7 @@ An unreadable one raises `Dropped` with a reason that is counted and shown to th
 """
 
 import ast
+import contextlib
 import json
 import math
 import re
@@ -20,8 +21,41 @@ ROLES = {
 ROLE_NAMES = ("role", "from", "author", "speaker")
 CONTENT_NAMES = ("content", "value", "text", "message")
 TOOL_NAMES = ("tool_calls", "function_call")
+HELD_UNDER = ("messages", "conversations", "conversation")
+"""Names under which a cell may hold turns in an object."""
 TOOL_ROLES = ("function", "function_call", "observation", "tool_call", "tool_response")
-LOOKS_LIKE_TURNS = re.compile(r"""\s*\[\s*\{\s*(["'])(role|from|author|speaker|content|value|text)\1\s*:""")
+_OPENS = re.compile(r"""(?:(?:np\.|numpy\.)?array\(|[\s\ufeff\u200b\[("'])*\{(?![{%#])""")
+"""How turns begin in JSON, in Python's notation, as an array of NumPy, or as JSON in a text once more."""
+_NAMED = re.compile(r"""[{,]\s*\\?["']{1,2}(?:role|from|author|speaker)\\?["']{1,2}\s*:""")
+_FILLED = re.compile(r"""[{,]\s*\\?["']{1,2}(?:content|value|text|message|input|output)\\?["']{1,2}\s*:""")
+_FIRST_OBJECT = 300
+"""Characters of a list's first object in which a name of content tells that it is a turn."""
+_SPOKEN = re.compile(
+    r"""[{,]\s*\\?["']{0,2}(?:role|from|author|speaker)\\?["']{0,2}\s*:\s*\\?["']{1,2}(?:"""
+    + "|".join((*ROLES, *TOOL_ROLES))
+    + r""")\\?["']""",
+    re.IGNORECASE,
+)
+"""A role that is known, under a name that may be without quotes as in JavaScript."""
+_UNREADABLE = re.compile(
+    r"""[\s\[(]*(?:[\[(]\s*[\[(]\s*["'](?:user|human|system|assistant|gpt)["']\s*,|OrderedDict\(|\w{0,40}Message\w{0,40}\((?:role|content)=)"""
+)
+"""How turns begin as pairs, and as the objects of other libraries."""
+_NOTHING = re.compile(
+    r"\s*(?:\[\s*(?:(?:None|nan)[\s,]*)+\]|array\(\[(?:(?:None|nan)|[\s,])*\](?:,\s*dtype=\w+)?\))\s*"
+)
+"""A list of missing values, or an array of none, as `str` writes it."""
+_HOLDS_TURNS = re.compile(r"""\s*\{\s*["'](?:messages|conversations?)["']\s*:\s*\[""")
+_TOKEN = re.compile(
+    r"""'[^'\\]*(?:\\.[^'\\]*)*(?:'|\\?\Z)|"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)"""
+    r"""|(?P<array>\b(?:np\.|numpy\.)?array\()|(?P<dtype>,\s*dtype=[^,()\[\]]+)|(?P<gap>\}\s*(?=\{))|(?P<nothing>\b(?:nan|null)\b)|(?P<true>\btrue\b)|(?P<false>\bfalse\b)""",
+    re.DOTALL,
+)
+"""A text in quotes, which stays as it is, or what Python's parser cannot read."""
+_PYTHON = {"array": "(", "dtype": "", "gap": "}, ", "nothing": "None", "true": "True", "false": "False"}
+_JSON_ESCAPE = re.compile(r"\\(?:/|u[dD][89abAB])")
+"""An escape that Python's parser would read as something else than JSON means."""
+_PROSE = re.compile(r"[\s.:;]*\s[^\W\d_]+[,:]?\s+\w")
 LONGEST_NOTATION = 1_000_000
 """Most characters of a cell in Python's notation that is read; its parser needs some hundred bytes for each."""
 TRANSCRIPT_TURN = re.compile(r"\n\n(Human|Assistant):")
@@ -74,15 +108,27 @@ def _turn(turn: Any) -> dict[str, str]:
         raise Dropped("a turn has no role" if written is None else f"a turn has the role {str(written)[:20]}")
     content = _as_text(first(turn, CONTENT_NAMES))
     if isinstance(content, list):  # the parts of a multimodal message
-        parts = [part.get("text") if isinstance(part, dict) else None for part in content]
-        if not all(isinstance(part, str) for part in parts):
+        content = _joined(content)
+        if content is None:
             raise Dropped("a turn is not text")
-        content = "".join(str(part) for part in parts)
     if content is not None and not isinstance(content, str):
         raise Dropped("a turn is not text")
     if content is None or not content.strip():
         raise Dropped("empty response" if role == "assistant" else "empty turn")
     return {"role": role, "content": content}
+
+
+def _are_parts(found: Any) -> bool:
+    """Return whether a list holds a message in parts, a text among them."""
+    if not isinstance(found, list | tuple) or not all(isinstance(part, dict) and "type" in part for part in found):
+        return False
+    return any(part["type"] == "text" and isinstance(part.get("text"), str) for part in found)
+
+
+def _joined(parts: Sequence[Any]) -> str | None:
+    """Return the text of a message in parts; None where a part is something else."""
+    texts = [part.get("text") if isinstance(part, dict) else None for part in parts]
+    return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else None
 
 
 def first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
@@ -138,21 +184,66 @@ def cell(value: Any) -> Any:
     """Return a value as it is; turns that a table holds as text (JSON or Python's notation) as turns; a number as its text.
 
     Raises:
-        Dropped: it looks like turns and cannot be read as such.
+        Dropped: it looks like turns and cannot be read as such, or is an infinite number.
     """
     if isinstance(value, dict) and any(name in value for name in ROLE_NAMES):
         return [value]
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        return _turns_in(value) or value
     if not isinstance(value, str):
         return _as_text(value)
-    if value.lstrip().startswith("["):
-        found = notation(value)
-        if isinstance(found, list) and found and all(_is_turn(turn) for turn in found):
-            return found
-        if found is None and LOOKS_LIKE_TURNS.match(value):
-            raise Dropped(
-                "looks like turns and cannot be read; write them as JSON, [{'role': ..., 'content': ...}, ...]"
-            )
+    if not (_OPENS.match(value) or _UNREADABLE.match(value)):
+        return None if _NOTHING.fullmatch(value) else value
+    found = notation(value)
+    if inside := _turns_in(found):
+        return inside
+    if _are_parts(found):
+        text = _joined(found)
+        if text is None:
+            raise Dropped("a turn is not text")
+        return text
+    is_other = isinstance(found, list | tuple | dict) and not _are_spoken(found)
+    if not is_other and _looks_like_turns(value) and not _goes_on(value):
+        raise Dropped("looks like turns and cannot be read; write them as JSON, [{'role': ..., 'content': ...}, ...]")
     return value
+
+
+def _looks_like_turns(text: str) -> bool:
+    opening = _OPENS.match(text)
+    if opening is None:
+        return _UNREADABLE.match(text) is not None
+    if _SPOKEN.search(text) or _HOLDS_TURNS.match(text):
+        return True
+    is_list = bool(opening[0][:-1].strip())
+    start = opening.end() - 1
+    return is_list and bool(_NAMED.search(text, start) or _FILLED.search(text, start, start + _FIRST_OBJECT))
+
+
+def _goes_on(text: str) -> bool:
+    """Return whether a text quotes turns and then goes on in prose."""
+    bare = _TOKEN.sub(lambda token: "" if token[0][0] in "'\"" else token[0], text)
+    return _PROSE.match(bare, max(map(bare.rfind, "]})")) + 1) is not None
+
+
+def _turns_in(found: Any) -> list[Any] | None:
+    """Return the turns that a notation holds, however deep in lists of one; None where it holds something else."""
+    while isinstance(found, dict | list | tuple) and len(found) == 1:
+        ((key, inside),) = found.items() if isinstance(found, dict) else enumerate(found)
+        if key not in HELD_UNDER and (isinstance(found, dict) or isinstance(inside, dict)):
+            break
+        found = inside
+    if isinstance(found, str):
+        return _turns_in(notation(found)) if _OPENS.match(found) and _looks_like_turns(found) else None
+    if isinstance(found, dict):
+        return [found] if _is_spoken(found) else None
+    if not isinstance(found, list | tuple) or not found:
+        return None
+    if all(isinstance(part, str) for part in found):
+        parts = [_turns_in(part) for part in found]
+        pairs = zip(found, parts, strict=True)
+        return [turn for text, part in pairs for turn in part or [text]] if any(parts) else None
+    inner = [turn for part in found if isinstance(part, list | tuple) for turn in part]  # several conversations
+    return list(found) if any(map(_is_turn, (*found, *inner))) else None
 
 
 def is_empty(value: Any) -> bool:
@@ -171,28 +262,60 @@ def ends_with_assistant(value: Any) -> bool:
 
 
 def _is_turn(value: Any) -> bool:
-    return isinstance(value, dict) and any(n in value for n in ROLE_NAMES) and any(n in value for n in CONTENT_NAMES)
+    if not isinstance(value, dict) or not any(name in value for name in ROLE_NAMES):
+        return False
+    return any(name in value for name in (*CONTENT_NAMES, *TOOL_NAMES))
+
+
+def _is_spoken(value: dict[str, Any]) -> bool:
+    """Return whether an object that stands alone is a turn, and not an answer in JSON that happens to name an author."""
+    return _is_turn(value) and (_role(value) in (*ROLES, *TOOL_ROLES) or {"role", "content"} <= value.keys())
+
+
+def _are_spoken(found: Any) -> bool:
+    """Return whether a list says who speaks, the assistant among them, though not what is said under a name that is known."""
+    if not isinstance(found, list | tuple):
+        return False
+    pairs = [isinstance(part, list | tuple) and len(part) == 2 and str(part[0]) for part in found]
+    roles = {
+        ROLES.get(_role(part) if isinstance(part, dict) else str(pair).lower())
+        for part, pair in zip(found, pairs, strict=True)
+    }
+    return None not in roles and "assistant" in roles
+
+
+def _role(turn: dict[str, Any]) -> str:
+    return str(first(turn, ROLE_NAMES)).strip().lower()
 
 
 def notation(text: str) -> Any:
-    """Return what a text says in JSON, or in Python's notation as `str` of a list writes it; None where it is neither."""
+    """Return what a text says in JSON, or in Python's notation as `str` of a list or of an array writes it; None where it is neither."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
-    if len(text) > LONGEST_NOTATION or not LOOKS_LIKE_TURNS.match(text):
+    if len(text) > LONGEST_NOTATION or not _looks_like_turns(text):
         return None
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    try:  # objects without commas between them; no text in JSON holds a line break
+        return json.loads("[" + re.sub(r"\}[^\S\n]*\n\s*\{", "}, {", text) + "]")
+    except (ValueError, RecursionError):
+        pass
+    if _JSON_ESCAPE.search(text):
         return None
+    plain = _TOKEN.sub(lambda token: _PYTHON[token.lastgroup] if token.lastgroup else token[0], text)
+    for written in (text, plain):
+        with contextlib.suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            return ast.literal_eval(written.strip())
+    return None
 
 
 def _as_text(value: Any) -> Any:
-    """Return a number as its text, as a CSV file would hold it; NaN, which stands for a missing cell, as None."""
+    """Return a number as its text, as a CSV file would hold it; NaN, which stands for a missing cell, as None; an infinite one drops its row."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
+        if math.isinf(value):
+            raise Dropped("a number is infinite")
         return None if math.isnan(value) else repr(value)
     return str(value) if isinstance(value, int) else value
 

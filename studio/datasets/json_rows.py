@@ -104,7 +104,10 @@ def _broken_line(error: Exception, name: str, number: int) -> ImportRefused:
 
 
 def _broken(error: Exception, name: str) -> ImportRefused:
-    line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+    line = ""
+    if isinstance(error, json.JSONDecodeError):
+        number = error.doc.rstrip().count("\n") + 1 if _is_cut(error) else error.lineno
+        line = f", line {number}"
     return ImportRefused(f"{name}{line}: {_cause(error)}. Nothing was imported; fix it and try again.")
 
 
@@ -200,10 +203,17 @@ def _cause(error: Exception, *, is_line: bool = False) -> str:
     if isinstance(error, _Twice):
         return str(error)
     if isinstance(error, json.JSONDecodeError):
+        if _is_cut(error):
+            return f"broken JSON (the {'line' if is_line else 'file'} ends in the middle of a row: {error.msg})"
         return f"broken JSON ({error.msg}{f', column {error.colno}' if is_line else ''})"
     if isinstance(error, RecursionError):
         return "nested too deeply to be read"
     return "a number of thousands of digits" if "int_max_str_digits" in str(error) else f"broken JSON ({error})"
+
+
+def _is_cut(error: json.JSONDecodeError) -> bool:
+    """Return whether a text ends where more must follow, so that its error lies on no line of it."""
+    return error.pos >= len(error.doc.rstrip())
 
 
 def _not_an_object(place: str, value: Any) -> ImportRefused:

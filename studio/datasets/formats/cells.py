@@ -175,6 +175,15 @@ def strength(row: Row) -> dict[str, Any]:
     return {"strength": min(MARGINS, key=lambda step: abs(MARGINS[step] - margin))} | said
 
 
+def contradiction(better: float | None, worse: float | None) -> tuple[str, ...]:
+    """Return a warning where the scores of the chosen and the rejected response do not say the same as the choice."""
+    if better is None or worse is None or better > worse:
+        return ()
+    if better == worse:
+        return ("both sides have the same score: which one is called chosen says little",)
+    return ("the scores contradict the choice: the rejected response scored better",)
+
+
 def pair(prompt: Messages, responses: Sequence[str], verdict: Verdict, **said: Any) -> Item:
     """Return the item of two responses in their order.
 

@@ -32,8 +32,7 @@ def read_chat(row: Row, columns: Columns) -> Iterator[Item]:
 
 def read_asked(row: Row, columns: Columns) -> Iterator[Item]:
     """Yield a conversation that waits for an answer."""
-    value = next((row[name] for name in TURNS if name in row), None)
-    yield Item("prompt", with_context(row, conversations.prompt(value)))
+    yield Item("prompt", with_context(row, conversations.prompt(_written(row))))
 
 
 def read_answered(row: Row, columns: Columns) -> Iterator[Item]:
@@ -70,8 +69,19 @@ def _thumb(row: Row) -> bool | None:
     raise Dropped(f"unknown label {label[:20]!r}" if label not in ("", "nan") else "no label")
 
 
+def _written(row: Row) -> Any:
+    return _opened(next((row[name] for name in TURNS if row.get(name) is not None), None))
+
+
+def _opened(value: Any) -> Any:
+    """Return what a cell of turns holds: turns, exchanges of input and output, or whatever else is no text."""
+    value = conversations.cell(value)
+    found = conversations.notation(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") else None
+    return found if isinstance(found, list | dict) else value
+
+
 def _turns(row: Row) -> Messages:
-    value = conversations.cell(next((row[name] for name in TURNS if row.get(name) is not None), None))
+    value = _written(row)
     if (
         isinstance(value, list)
         and value
@@ -93,6 +103,10 @@ def _has_answers(rows: Sequence[Row]) -> bool:
 
 
 def _is_answered(value: Any) -> bool:
+    try:
+        value = _opened(value)
+    except Dropped:
+        return False
     pairs = (
         isinstance(value, list) and value and isinstance(value[-1], dict) and {"input", "output"} <= value[-1].keys()
     )

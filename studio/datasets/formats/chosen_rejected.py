@@ -77,8 +77,7 @@ def _said(row: Row) -> dict[str, Any]:
         scores = tuple(_score(row.get(name)) for name in names)
         if None not in scores:
             said["scores"] = {"score": scores}
-            if scores[0] == scores[1]:
-                warnings.append("both sides have the same score: which one is called chosen says little")
+            warnings += cells.contradiction(*scores)
             break
     for names in MODELS:
         models = tuple(cells.name(row.get(name)) for name in names)

@@ -81,8 +81,9 @@ def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBE
     if verdict == "second":
         sides, models, scores, verdict = sides[::-1], models[::-1], scores[::-1], "first"
     said |= {"scores": {"score": scores}} if scores else {}
-    if repeated := cells.repeats(prompt, sides):
-        said["warnings"] = (*said.get("warnings", ()), *repeated)
+    contradicted = cells.contradiction(*scores) if scores and verdict == "first" else ()
+    if more := (*cells.repeats(prompt, sides), *contradicted):
+        said["warnings"] = (*said.get("warnings", ()), *more)
     yield cells.pair(prompt, sides, verdict, **said, **({"models": tuple(models)} if all(models) else {}))
 
 

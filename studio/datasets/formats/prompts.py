@@ -41,6 +41,8 @@ def asked(row: Row) -> Messages:
         raise Dropped("empty prompt")
     messages = conversations.prompt(row.get(name))
     more = conversations.cell(conversations.first(row, BESIDE)) if name == "instruction" else None
+    if isinstance(more, list) and more:
+        raise Dropped("the text next to the instruction is a list")
     if isinstance(more, str) and more.strip():
         messages = [*messages[:-1], {"role": "user", "content": f"{messages[-1]['content']}\n{more.strip()}"}]
     return with_context(row, messages)
@@ -89,9 +91,18 @@ def with_context(row: Row, messages: Messages) -> Messages:
     """Return messages after the row's history, and after its system text where they have none."""
     messages = [*_history(row.get("history")), *messages] if row.get("history") else messages
     system = next((row[name] for name in SYSTEM if row.get(name) is not None), None)
+    system = conversations.cell(system) if isinstance(system, str | list | dict) else None
+    if isinstance(system, list) and system:
+        system = "\n\n".join(_system(turn) for turn in conversations.turns(system, "system"))
     if isinstance(system, str) and system.strip() and all(turn["role"] != "system" for turn in messages):
         return [{"role": "system", "content": system.strip()}, *messages]
     return messages
+
+
+def _system(turn: dict[str, str]) -> str:
+    if turn["role"] != "system":
+        raise Dropped("the system text holds another turn")
+    return turn["content"]
 
 
 def _history(value: Any) -> Messages:
