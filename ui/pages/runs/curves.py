@@ -29,6 +29,8 @@ NUM_POINTS, NUM_POINTS_OF_MANY = 140, 70
 MIN_SMOOTHED = 10
 """Points below which a curve stays as it is: a mean of a few evaluations would hide what they say."""
 MAX_OVERLAID = 9
+MEASURED = ("eval/", "objective/score", "objective/kl")
+"""Beginnings of the names of figures by which runs are compared."""
 SHARED = ("train", "eval", "objective", "rollout")
 """Metric groups whose values of one name share a chart: train/loss and eval/loss."""
 ORDER = (
@@ -156,7 +158,7 @@ def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any, zo
     trust = reliability.panel(metrics.latest(db, run.id)) if run.stage == "reward" and not laid else ""
     body = f"{_zoomed(run, steps)}{groups.draw(drawn, numbers)}{FILES}"
     shown = f'<div class="run-charts" data-run="{escape(run.name)}">{body}</div>'
-    return f"{_legend(together)}{difference(together)}{spread(db, together)}{shown}{trust}"
+    return f"{_legend(together)}{difference(db, together)}{spread(db, together)}{shown}{trust}"
 
 
 def _steps(name: str, zoom: Any, first: int, last: int) -> tuple[int, int] | None:
@@ -254,17 +256,30 @@ def spread(db: Database, together: list[Run]) -> str:
     return "".join(f'<p class="quiet">{escape(group.sentence)}</p>' for group in seeds.groups(db, together))
 
 
-def difference(together: list[Run]) -> str:
-    """Draw the settings in which the runs differ, as a table; empty for one run."""
+def difference(db: Database, together: list[Run]) -> str:
+    """Draw the settings in which the runs differ and their last figures, as tables; empty for one run."""
     if len(together) < 2:
         return ""
     configs = [run.config.model_dump() for run in together]
     names = [name for name in configs[0] if len({str(config.get(name)) for config in configs}) > 1]
-    if not names:
-        return '<p class="quiet">These runs have the same settings.</p>'
-    head = "".join(f"<th>{escape(run.name)}</th>" for run in together)
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(str(config.get(name)))}</td>' for config in configs)}</tr>"
-        for name in names
+    settings = [(name, [str(config.get(name)) for config in configs]) for name in names]
+    last = [metrics.latest(db, run.id) for run in together]
+    measured = sorted({name for values in last for name in values if name.startswith(MEASURED)})
+    figures = [(name, [html.number(values.get(name)) for values in last]) for name in measured]
+    same = "" if settings else '<p class="quiet">These runs have the same settings.</p>'
+    return same + "".join(
+        _table(title, first, [run.name for run in together], rows)
+        for title, first, rows in (("Settings that differ", "setting", settings), ("Last figures", "figure", figures))
+        if rows
     )
-    return f'{html.wide("Settings that differ")}<table class="difference"><thead><tr><th>setting</th>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _table(title: str, first: str, runs_: list[str], rows: list[tuple[str, list[str]]]) -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in (first, *runs_))
+    body = "".join(
+        f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(value)}</td>' for value in values)}</tr>"
+        for name, values in rows
+    )
+    return (
+        f'{html.wide(title)}<table class="difference"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )

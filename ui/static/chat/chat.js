@@ -11,6 +11,7 @@ const part = (name) => element.querySelector(`[data-part="${name}"]`);
 const root = element.querySelector(".chat");
 let view = null; // the conversation shown; null for a new one
 let policies = [];
+let isListed = false; // the checkpoints and conversations have come
 let growing = new Map(); // id of an answer that grows to the number of its characters that are here
 let isHearing = false;
 let shownAt = 0; // when both answers had come to their end
@@ -177,6 +178,7 @@ function offer(select, names, chosen) {
 async function send() {
   const text = part("text").value;
   if (growing.size || !text.trim()) return;
+  if (!isListed) return say("The checkpoints are still being listed. Send it again in a moment.");
   const last = view?.exchanges.at(-1);
   if (last && !last.answers.length) return say("The last turn has no answer yet. Ask again, or edit it.", "is-bad");
   const button = element.querySelector('[data-do="send"]');
@@ -329,6 +331,7 @@ async function list() {
   if (!answer?.conversations) return say(answer?.error ?? AWAY, "is-bad");
   if (part("search").value !== search) return; // another search is on its way
   policies = answer.policies;
+  isListed = true;
   part("list").replaceChildren(...answer.conversations.map(({ id, title, about }) => {
     const link = document.createElement("a");
     link.href = `#chat/${id}`;
