@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from modules.config import VotesConfig
 from studio.models import checkpoints
 from studio.models.checkpoints import Checkpoint
-from studio.preferences import comparisons, prompts, ratings, snapshots
+from studio.preferences import comparisons, prompts, ratings, snapshots, unseen
 from studio.runs import run_pages as shelf
 from studio.runs import runs
 from studio.runs.runs import Run
@@ -142,12 +142,12 @@ def _began(db: Database, checkpoint: Checkpoint) -> str:
 def _num_unseen(db: Database, reward: Checkpoint) -> int:
     run = runs.get(db, reward.run_id)
     recipe = snapshots.recipe_of(run.config) if isinstance(run.config, VotesConfig) else snapshots.Recipe()
-    return snapshots.count_unseen(db, recipe, run.created_at)
+    return unseen.count(db, recipe, run.created_at)
 
 
 def _num_learned(db: Database, reward: Checkpoint) -> int:
     snapshot_id = runs.get(db, reward.run_id).snapshot_id
-    return 0 if snapshot_id is None else snapshots.count_ratings(db, snapshot_id, ratings.ENOUGH)
+    return 0 if snapshot_id is None else unseen.count_learned(db, snapshot_id, ratings.ENOUGH)
 
 
 def _stations(facts: _Facts) -> tuple[Station, ...]:

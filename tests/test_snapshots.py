@@ -19,7 +19,7 @@ from studio.evaluation import results
 from studio.evaluation.results import Result, Subject
 from studio.files import folders
 from studio.models import checkpoints
-from studio.preferences import comparisons, judgements, prompts, ratings, snapshot_changes, snapshots, undo
+from studio.preferences import comparisons, judgements, prompts, ratings, snapshot_changes, snapshots, undo, unseen
 from studio.preferences.judgements import Remarks
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.snapshots import Recipe
@@ -155,12 +155,12 @@ def test_what_a_model_has_not_seen_is_what_would_be_trained_on_and_a_note_is_no_
         add(ws, number)
     before = [rate_for(ws, "one"), rate_for(ws, "one", strength=1), rate(ws, "tie")]
     when = now()
-    unseen = partial(stored.read, ws, snapshots.count_unseen)
-    assert unseen(Recipe(), when) == 0
+    count = partial(stored.read, ws, unseen.count)
+    assert count(Recipe(), when) == 0
     stored.written(ws, ratings.annotate, before[0].id, Remarks(note="Both are short."))
-    assert unseen(Recipe(), when) == 0
+    assert count(Recipe(), when) == 0
     stored.written(ws, ratings.correct, before[1].id, before[1].outcome, strength=3)
-    assert unseen(Recipe(), when) == 1
+    assert count(Recipe(), when) == 1
 
     for number, split in enumerate(("train", "train", "train", "test"), 3):
         add(ws, number, split=split)
@@ -168,10 +168,10 @@ def test_what_a_model_has_not_seen_is_what_would_be_trained_on_and_a_note_is_no_
     rate(ws, "tie")
     rate_for(ws, "two", strength=1)
     rate_for(ws, "two")  # of a held-out prompt: it measures, and trains nothing
-    assert unseen(Recipe(), when) == 3
-    assert unseen(Recipe(ties="drop"), when) == 2
-    assert unseen(Recipe(ties="drop", weak="drop"), when) == 1
-    assert unseen(Recipe(), now()) == 0
+    assert count(Recipe(), when) == 3
+    assert count(Recipe(ties="drop"), when) == 2
+    assert count(Recipe(ties="drop", weak="drop"), when) == 1
+    assert count(Recipe(), now()) == 0
 
 
 def test_a_snapshot_by_a_recipe_of_another_version_says_so_and_what_is_not_known(ws):
@@ -191,8 +191,8 @@ def test_the_ratings_a_model_learned_from_are_counted_up_to_a_number(ws):
     rate(ws, "left")
     snapshot = stored.freeze(ws)
     assert snapshot.row_count == 5
-    assert stored.read(ws, snapshots.count_ratings, snapshot.id, 50) == 2
-    assert stored.read(ws, snapshots.count_ratings, snapshot.id, 1) == 1
+    assert stored.read(ws, unseen.count_learned, snapshot.id, 50) == 2
+    assert stored.read(ws, unseen.count_learned, snapshot.id, 1) == 1
 
 
 def test_the_old_recipes_are_described_and_hashed_as_before():

@@ -195,7 +195,7 @@ def _sound(value: Any, what: str) -> str:
     """Return a text that can be scored.
 
     Raises:
-        ValueError: it is none; `what` is what a person calls it.
+        ValueError: it is not one; `what` is what a person calls it.
     """
     if not isinstance(value, str) or not value.strip():
         raise ValueError(f"{what} {'is empty' if isinstance(value, str) else 'is not a text'}")

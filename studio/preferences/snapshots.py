@@ -145,28 +145,6 @@ def freeze(db: Database, recipe: Recipe) -> Snapshot:
     return _get(db, snapshot_id)
 
 
-def count_unseen(db: Database, recipe: Recipe, when: str) -> int:
-    """Count the training prompts' ratings that a recipe selects, without those that said the same at this UTC time: a note is no news."""
-    chosen, values = _chosen(recipe)
-    return db.execute(
-        f"SELECT count(*) FROM ({chosen} AND p.split = 'train' AND r.created_at > :when"
-        f" AND NOT (:drops_ties AND {_IS_TIE}) AND NOT (:drops_weak AND r.strength IS 1)) f WHERE NOT EXISTS ("
-        "SELECT 1 FROM rating_events e WHERE e.comparison_id = f.comparison_id AND e.created_at <= :when"
-        " AND (e.showing_id, e.rater, e.outcome, e.strength, e.ranks) IS (f.showing_id, f.rater, f.outcome, f.strength, f.ranks)"
-        " AND NOT EXISTS (SELECT 1 FROM rating_events n WHERE n.supersedes = e.id AND n.created_at <= :when))",
-        values | {"when": when, "drops_ties": recipe.ties == "drop", "drops_weak": recipe.weak == "drop"},
-    ).fetchone()[0]
-
-
-def count_ratings(db: Database, snapshot_id: int, most: int) -> int:
-    """Count the ratings of training prompts in a snapshot, `most` where there are more."""
-    return db.execute(
-        "SELECT count(*) FROM (SELECT DISTINCT s.rating_id FROM snapshot_rows s JOIN responses r ON r.id = s.chosen_id"
-        " JOIN prompts p ON p.id = r.prompt_id WHERE s.snapshot_id = ? AND p.split = 'train' LIMIT ?)",
-        [snapshot_id, most],
-    ).fetchone()[0]
-
-
 def read_recipe(text: str) -> Row:
     """Return a stored recipe as a dict of setting to value."""
     return json.loads(text)
@@ -267,9 +245,6 @@ def share_votes(db: Database, one_run: int, other_run: int) -> bool:
 
 
 _SELECT = "SELECT id, sha256, row_count, recipe, created_at FROM snapshots"
-_IS_TIE = (
-    f"(r.outcome IN {TIES!r} OR r.outcome = 'ranking' AND (SELECT count(DISTINCT value) FROM json_each(r.ranks)) = 1)"
-)
 _COLUMNS = ("rating_id", "chosen_id", "rejected_id", "target_p", "margin", "weight")
 _TEXTS = (
     "SELECT e.comparison_id, e.strength, p.id AS prompt_id, p.category, p.split, p.messages, c.text AS chosen,"
@@ -308,15 +283,15 @@ def _hash(described: Row, rows: Iterable[Row]) -> tuple[str, int]:
 
 def _ratings(db: Database, recipe: Recipe) -> Iterator[Row]:
     """Return the ratings of what is not hidden that the recipe selects, in an order that does not depend on when they were given."""
-    chosen, values = _chosen(recipe)
-    found = db.query(f"{chosen} ORDER BY r.comparison_id, r.id", values)
+    sql, values = chosen(recipe)
+    found = db.query(f"{sql} ORDER BY r.comparison_id, r.id", values)
     if not recipe.axis:
         return found
     return (judged for rating in found if (judged := criteria.by_axis(rating, recipe.axis)))
 
 
-def _chosen(recipe: Recipe) -> tuple[str, Row]:
-    """Return the SQL of the ratings that a recipe selects, but for ties and weak ones, and its values."""
+def chosen(recipe: Recipe) -> tuple[str, Row]:
+    """Return the SQL of the ratings `r`, of prompts `p`, that a recipe selects but for ties and weak ones, and its values."""
     return (
         "SELECT r.* FROM ratings r"
         " JOIN comparisons c ON c.id = r.comparison_id JOIN prompts p ON p.id = c.prompt_id"

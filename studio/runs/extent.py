@@ -6,7 +6,7 @@ from collections import Counter
 from modules.config import CurveConfig, PPOConfig, RewardConfig, SFTConfig, StageConfig, TrainConfig, VotesConfig
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
-from studio.preferences import arms, prompts, ratings, snapshots
+from studio.preferences import arms, prompts, ratings, snapshots, unseen
 from studio.runs import metrics, prepare, progress, runs
 from studio.workspace import Database, Workspace
 
@@ -62,7 +62,7 @@ def _num_ratings(db: Database, config: TrainConfig) -> int:
     stored = ratings.summary(db)["rated"]
     if stored > COUNTED or not isinstance(config, VotesConfig):
         return stored
-    return snapshots.count_unseen(db, snapshots.recipe_of(config), "")
+    return unseen.count(db, snapshots.recipe_of(config), "")
 
 
 def _few(db: Database, config: TrainConfig, steps: int) -> str:

@@ -175,7 +175,7 @@ def test_the_address_leads_only_where_it_may():
     assert app._follow("runs/ppo-2")[2] == "ppo-2"
     assert app._follow(f"runs/{HOSTILE}")[2] == HOSTILE, "the page says that there is no such run"
     for address in ("", "nowhere", "runs/", "train/nothing", "../etc"):
-        tabs, stage, run = app._follow(address)
+        tabs, stage, run, _ = app._follow(address)
         assert tabs["selected"] in app.TITLES if isinstance(tabs, dict) else True
         assert stage == run == gr.skip()
 

@@ -544,7 +544,7 @@ def test_an_import_is_a_card_and_is_taken_back_after_a_second_click(ws, serve, v
     expect(card).to_contain_text("wrong <b>file.jsonl")
     expect(card).to_contain_text("3 prompts, 3 demonstrations")
     stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Question 1?"}], "No.")
-    for told in ("written here or came with another import: 1", "left the workspace"):
+    for told in ("written or edited here or came with another import: 1", "left the workspace"):
         card.get_by_role("button", name="Take this import back").click()
         card.get_by_role("button", name="All its rows leave").click()
         expect(page.locator("#imports-told")).to_contain_text(told)

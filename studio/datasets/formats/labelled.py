@@ -130,7 +130,7 @@ def _by_number(value: Any, numbers: Mapping[float, Verdict]) -> Verdict:
 
 
 def _number(value: Any) -> float:
-    """Return a label as a number, truth as 1 and 0; NaN where it is none."""
+    """Return a label as a number, truth as 1 and 0; NaN where it is not one."""
     if isinstance(value, str) and (truth := {"true": 1.0, "false": 0.0}.get(value.strip().lower())) is not None:
         return truth
     try:
@@ -152,7 +152,7 @@ def unclear(rows: Sequence[Row]) -> str:
     ends = [name[-1] for name in names]
     given = [row for row in rows if not conversations.is_empty(first(row, labels))]
     if not ends[0].isdecimal() and any(math.isnan(_number(first(row, labels))) for row in given):
-        return ""  # where some labels are words, a number among them is none of its own kind
+        return ""  # where some labels are words, a number among them is not like the others
     for row in given:
         value = first(row, labels)
         number = _number(value)

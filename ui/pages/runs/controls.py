@@ -66,7 +66,7 @@ class Controls:
 
 
 def build() -> Controls:
-    """Place the controls, below the run's head, with which those of a run at work stay in sight."""
+    """Place the controls, below the run's head, with which they stay in sight."""
     with gr.Column(elem_id="run-top"):
         head = html.html(elem_id="run-head")
         buttons = gr.Row(elem_classes="controls")
