@@ -23,11 +23,11 @@ def until(condition: Callable[[], object], what: str = "", patience_s: float = P
 
 
 def at_rest(locator: Locator) -> FloatRect:
-    """Return where a part of a page is, once the page is settled and the part has not moved for ten frames."""
+    """Return where a part of a page is, once the page is settled and the part has not moved for four frames."""
     locator.page.wait_for_function("window.studio.isSettled()")
     locator.evaluate(
         """async (part) => {
-            for (let same = 0, before = ""; same < 10; ) {
+            for (let same = 0, before = ""; same < 4; ) {
                 await new Promise(requestAnimationFrame);
                 const now = JSON.stringify(part.getBoundingClientRect());
                 [same, before] = [now === before ? same + 1 : 0, now];

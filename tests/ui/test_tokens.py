@@ -1,12 +1,13 @@
 """A response's tokens by keys, the same response under another checkpoint, and the way back to the votes, in a real browser."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from studio.annotation import history
 from studio.chat.resident import Resident
 from studio.runs import rollouts, runs
 from tests.support import policies, sampled, stored, warm
+from tests.support.waiting import until
 from ui import app
 
 pytestmark = pytest.mark.browser
@@ -80,6 +81,20 @@ def resident(ws, monkeypatch):
         found.close()
 
 
+def ask(page: Page, words: str) -> None:
+    """Ask until this is said: a response that opens late, on a busy machine, takes back what was asked before."""
+
+    def is_said() -> bool:
+        page.locator("#rollout-ask").click()
+        try:
+            expect(page.locator("#rollout-under")).to_contain_text(words, timeout=5_000)
+        except AssertionError:
+            return False
+        return True
+
+    until(is_said, words)
+
+
 def test_the_same_response_under_another_checkpoint_shows_the_difference_of_each_token(ws, resident, serve, visit):
     policies.workspace(ws.root)
     reward = policies.add_reward(ws)
@@ -87,8 +102,7 @@ def test_the_same_response_under_another_checkpoint_shows_the_difference_of_each
     page = visit(serve(ws).url + f"#runs/{rollout.run}")
     open_response(page, rollout.run, "The fox")
     under = page.locator("#rollout-under")
-    page.locator("#rollout-ask").click()
-    expect(under).to_contain_text("then a checkpoint to compare with")
+    ask(page, "then a checkpoint to compare with")
     page.locator("#rollout-other input").click()
     page.get_by_role("option", name="sft-2@1").click()
     page.locator("#rollout-ask").click()
@@ -113,5 +127,4 @@ def test_a_checkpoint_that_gives_no_answers_is_refused_in_a_sentence(full_ws, se
     open_response(page, "ppo-2", "Vistula")
     page.locator("#rollout-other input").fill("reward-1")
     page.locator("#rollout-other input").press("Enter")
-    page.locator("#rollout-ask").click()
-    expect(page.locator("#rollout-under")).to_contain_text("gives no answers")
+    ask(page, "gives no answers")
