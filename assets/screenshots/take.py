@@ -7,6 +7,7 @@ An argument is a page's address, or `pair`, `ranking` (the item of the rating ro
 session). What is on the screen is taken as it is; nothing is rated.
 """
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT = 1280, 800
+BROWSER = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None)
 ROOM = ("pair", "ranking", "card")
 
 
@@ -45,9 +47,7 @@ def _open(page: Page, name: str) -> None:
 
 if __name__ == "__main__":
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
-        )
+        chromium = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
         for each in sys.argv[2:]:
             for colours in ("light", "dark"):
                 take(chromium, sys.argv[1], each, colours)
