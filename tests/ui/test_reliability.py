@@ -1,39 +1,9 @@
 """The reliability drawing: dots and intervals are where they should be, and text is text."""
 
 from modules.intervals import wilson_interval
+from tests.support.measured import VALUES
 from ui.components.reliability_curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, _x, _y
 from ui.pages.runs.reliability import panel
-
-VALUES = {
-    "eval/accuracy": 0.7,
-    "eval/accuracy_low": 0.55,
-    "eval/accuracy_high": 0.82,
-    "eval/num": 40.0,
-    "eval/ece": 0.061,
-    "eval/length_matched_accuracy": 0.5,
-    "eval/length_matched_accuracy_low": 0.1,
-    "eval/length_matched_accuracy_high": 0.9,
-    "eval/length_matched_num": 4.0,
-    "eval/length_correlation": -0.25,
-    "eval/length_correlation_low": -0.5,
-    "eval/length_correlation_high": 0.05,
-    "eval/center": 1.5,
-    "eval/center_spread": 0.75,
-    "eval/center_num": 512.0,
-    "strength_accuracy/1": 0.6,
-    "strength_num/1": 10.0,
-    "category_accuracy/<b>story</b>": 0.8,
-    "category_num/<b>story</b>": 30.0,
-    "reliability_num/0": 10.0,
-    "reliability_predicted/0": 0.52,
-    "reliability_observed/0": 0.5,
-    "reliability_num/4": 0.0,
-    "reliability_predicted/4": 0.72,  # from an earlier evaluation, in which this tenth was not empty
-    "reliability_observed/4": 0.1,
-    "reliability_num/9": 30.0,
-    "reliability_predicted/9": 0.97,
-    "reliability_observed/9": 0.9,
-}
 
 
 def test_the_drawing_puts_a_dot_where_prediction_and_observation_meet():
