@@ -17,6 +17,7 @@ from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.components import html
 from ui.pages.evaluate import page as evaluate
+from ui.pages.evaluate import win_rates
 
 
 def measure(ws, num=40):
@@ -159,6 +160,13 @@ def test_an_address_chooses_the_two_to_compare_and_the_number_of_votes(ws, serve
     page.get_by_role("tab", name="Evaluate").click()
     expect(page.locator("#leaderboard")).to_contain_text("No votes")
     assert chosen(page) == [first, second, "7"], "what was chosen since stays"
+
+
+@pytest.mark.parametrize("asked", ["", "sft-1", "sft-1/", "/sft-2", "//", "/"])
+def test_an_address_that_names_no_two_chooses_what_is_offered(ws, asked):
+    one, other, *_ = win_rates._refresh(ws, asked, "ppo-1@4", "sft-1@2", "person")
+    assert "value" not in one.constructor_args or one.constructor_args["value"] == "ppo-1@4"
+    assert "value" not in other.constructor_args or other.constructor_args["value"] == "sft-1@2"
 
 
 @pytest.mark.browser

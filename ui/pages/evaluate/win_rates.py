@@ -51,19 +51,26 @@ def build(ws: Workspace, tabs: gr.Tabs) -> Page:
     return Page(partial(_refresh, ws), [asked, one, other, rater], [one, other, rater, board], item=asked)
 
 
-def _take_over(asked: str) -> list[Any]:
-    """Choose what an address asks for."""
+def _two(asked: str) -> tuple[str, str, str] | None:
+    """Return the two checkpoints and the number of votes that an address asks for; None where it names no two."""
     one, _, rest = asked.partition("/")
     other, _, votes = rest.partition("/")
-    if not one or not other:
+    return (one, other, votes) if one and other else None
+
+
+def _take_over(asked: str) -> list[Any]:
+    """Choose what an address asks for."""
+    two = _two(asked)
+    if two is None:
         return [gr.skip()] * 4
+    one, other, votes = two
     is_number = votes.isdecimal() and len(votes) < 5
     return [one, other, int(votes) if is_number and int(votes) else gr.skip(), ""]
 
 
 def _refresh(ws: Workspace, asked: str, one: Any, other: Any, rater: Any) -> list[Any]:
-    if asked:
-        one, other = _take_over(asked)[:2]
+    if two := _two(asked):
+        one, other, _ = two
     names = [checkpoint.name for checkpoint in shelf.page(ws, *checkpoints.POLICIES)]
     first, second = str(one or "") or (names[0] if names else ""), str(other or "") or (names[-1] if names else "")
     with ws.read() as db:
