@@ -23,14 +23,17 @@ def until(condition: Callable[[], object], what: str = "", patience_s: float = P
 
 
 def at_rest(locator: Locator) -> FloatRect:
-    """Return where a part of a page is, once the page is settled and the part has not moved for four frames."""
+    """Return where a part of a page is, once the page is settled and its middle was to be touched, at one place, for four frames."""
     locator.page.wait_for_function("window.studio.isSettled()")
     locator.evaluate(
         """async (part) => {
             for (let same = 0, before = ""; same < 4; ) {
                 await new Promise(requestAnimationFrame);
-                const now = JSON.stringify(part.getBoundingClientRect());
-                [same, before] = [now === before ? same + 1 : 0, now];
+                const box = part.getBoundingClientRect();
+                const hit = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+                if (!part.contains(hit)) part.scrollIntoView({ block: "center" });
+                const now = JSON.stringify(box);
+                [same, before] = [part.contains(hit) && now === before ? same + 1 : 0, now];
             }
         }"""
     )

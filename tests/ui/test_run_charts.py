@@ -270,6 +270,7 @@ def test_the_keyboard_goes_from_point_to_point_zooms_and_opens_a_table(ppo, serv
     expect(page.locator("[data-group=value] [data-table]")).to_be_focused()
 
 
+@pytest.mark.browser
 def test_a_finger_that_is_drawn_sideways_zooms(ppo, serve, visit):
     ws, run = ppo
     page = visit(serve(ws).url + f"#runs/{run.name}", width=390)
@@ -281,6 +282,30 @@ def test_a_finger_that_is_drawn_sideways_zooms(ppo, serve, visit):
     for kind, share in (("touchStart", 0.3), ("touchMove", 0.4), ("touchMove", 0.6), ("touchEnd", None)):
         points = [] if share is None else [{"x": box["x"] + share * box["width"], "y": y}]
         touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    expect(chart).not_to_have_attribute("data-frame", re.compile(r" 1 40$"))
+
+
+@pytest.mark.browser
+def test_dragging_goes_on_when_the_chart_is_drawn_again_meanwhile(ppo, serve, visit):
+    ws, run = ppo
+    page = visit(serve(ws).url + f"#runs/{run.name}")
+    chart = page.locator("[data-group=value] figure.chart svg")
+    box = waiting.at_rest(chart)
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + 0.3 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.4 * box["width"], y)
+    page.evaluate(
+        """() => {
+            const figure = document.querySelector("[data-group=value] figure.chart");
+            const again = figure.cloneNode(true);
+            again.querySelector(".drag").remove();
+            figure.replaceWith(again);
+        }"""
+    )
+    page.mouse.move(box["x"] + 0.6 * box["width"], y)
+    expect(chart.locator(".drag")).to_have_count(1)
+    page.mouse.up()
     expect(chart).not_to_have_attribute("data-frame", re.compile(r" 1 40$"))
 
 

@@ -109,8 +109,16 @@
     field.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
+  /* The chart that is dragged over; a run that goes on may have drawn it again meanwhile. */
+  function dragged({ svg, title }) {
+    if (svg.isConnected) return svg;
+    return document.querySelector(`.run-charts figure.chart[data-title="${CSS.escape(title)}"] svg[data-points]`);
+  }
+
   function select(event) {
-    const { svg, from } = drag;
+    const { from } = drag;
+    const svg = dragged(drag);
+    if (!svg) return;
     const chart = read(svg);
     if (!drag.band?.isConnected) {
       drag.band = make("rect", { class: "drag", y: TOP, height: svg.viewBox.baseVal.height - BOTTOM - TOP });
@@ -124,7 +132,7 @@
   document.addEventListener("pointerdown", (event) => {
     const svg = chartOf(event.target);
     if (event.button !== 0 || !svg?.closest(".run-charts")) return;
-    drag = { svg, from: event.clientX };
+    drag = { svg, title: svg.closest("figure").dataset.title, from: event.clientX };
     if (event.pointerType !== "touch") event.preventDefault(); // no text is selected
   });
   document.addEventListener("pointercancel", () => { // a finger scrolls the page
@@ -133,14 +141,16 @@
     hide();
   });
   document.addEventListener("pointermove", (event) => {
-    if (drag?.svg.isConnected) select(event);
+    if (drag) select(event);
     hover(event);
   });
   document.addEventListener("pointerup", (event) => {
-    const { svg, from, band } = drag ?? {};
+    if (!drag) return;
+    const { from, band } = drag;
+    const svg = dragged(drag);
     drag = null;
     band?.remove();
-    if (!svg?.isConnected || Math.abs(event.clientX - from) < LEAST_PX) return;
+    if (!svg || Math.abs(event.clientX - from) < LEAST_PX) return;
     const chart = read(svg);
     const [first, last] = [from, event.clientX].map((x) => stepAt(chart, x)).sort((a, b) => a - b);
     if (last > first) zoom(`${svg.closest(".run-charts").dataset.run} ${Math.max(0, Math.floor(first))} ${Math.ceil(last)}`);
