@@ -15,7 +15,6 @@ from studio.preferences import comparisons, prompts, ratings, snapshots, unseen
 from studio.runs import run_pages as shelf
 from studio.runs import runs
 from studio.runs.runs import Run
-from studio.workspace import Workspace
 
 FEW_RATINGS = 10
 """Ratings from which on one may go once round the loop to see how it works; the model learns very little from them."""
@@ -98,40 +97,39 @@ class _Facts:
         return self.ppo or self.sft
 
 
-def status(ws: Workspace) -> LoopStatus:
+def status(db: Database) -> LoopStatus:
     """Read the current state of the loop."""
-    facts = _facts(ws)
+    facts = _facts(db)
     return LoopStatus(_stations(facts), _next_step(facts), facts.active)
 
 
-def _facts(ws: Workspace) -> _Facts:
-    sft, reward, ppo = (checkpoints.newest(ws, stage) for stage in ("sft", "reward", "ppo"))
+def _facts(db: Database) -> _Facts:
+    sft, reward, ppo = (checkpoints.newest(db, stage) for stage in ("sft", "reward", "ppo"))
     policy = ppo or sft
-    with ws.read() as db:
-        pairs, rated = comparisons.counts(db), ratings.summary(db)
-        texts = prompts.counts(db)
-        last = shelf.newest(db, "sample", "finished", "stopped")
-        sampled = last.config if last else None
-        answered_by = (getattr(sampled, "checkpoint", ""), getattr(sampled, "opponent", ""))
-        return _Facts(
-            num_prompts=texts["prompts"],
-            num_demonstrations=texts["demonstrations"],
-            num_new_demonstrations=prompts.count_demonstrations_since(db, _began(db, sft)) if sft else 0,
-            num_comparisons=pairs["comparisons"],
-            num_unrated=pairs["unrated"],
-            num_rated=rated["rated"],
-            num_skipped=rated["skip"],
-            num_imported=rated["import"],
-            num_fresh=_num_unseen(db, reward) if reward else rated["rated"],
-            num_learned=_num_learned(db, reward) if reward else 0,
-            sft=sft,
-            reward=reward,
-            ppo=ppo,
-            is_policy_behind=bool(reward and (ppo is None or ppo.id < reward.id)),
-            is_pairs_behind=bool(policy and sampled and policy.name not in answered_by),
-            num_ended=shelf.count_ended(db),
-            active=tuple(shelf.at_work(db)),
-        )
+    pairs, rated = comparisons.counts(db), ratings.summary(db)
+    texts = prompts.counts(db)
+    last = shelf.newest(db, "sample", "finished", "stopped")
+    sampled = last.config if last else None
+    answered_by = (getattr(sampled, "checkpoint", ""), getattr(sampled, "opponent", ""))
+    return _Facts(
+        num_prompts=texts["prompts"],
+        num_demonstrations=texts["demonstrations"],
+        num_new_demonstrations=prompts.count_demonstrations_since(db, _began(db, sft)) if sft else 0,
+        num_comparisons=pairs["comparisons"],
+        num_unrated=pairs["unrated"],
+        num_rated=rated["rated"],
+        num_skipped=rated["skip"],
+        num_imported=rated["import"],
+        num_fresh=_num_unseen(db, reward) if reward else rated["rated"],
+        num_learned=_num_learned(db, reward) if reward else 0,
+        sft=sft,
+        reward=reward,
+        ppo=ppo,
+        is_policy_behind=bool(reward and (ppo is None or ppo.id < reward.id)),
+        is_pairs_behind=bool(policy and sampled and policy.name not in answered_by),
+        num_ended=shelf.count_ended(db),
+        active=tuple(shelf.at_work(db)),
+    )
 
 
 def _began(db: Database, checkpoint: Checkpoint) -> str:

@@ -292,7 +292,9 @@ def test_runs_are_listed_shown_stopped_and_resumed(taught, cli, no_start, monkey
     assert cli("runs", "resume", "sft-1")[0] == 1
     folder = runs.folder(taught, "sft-1") / "checkpoints" / "step-4"
     folder.mkdir(parents=True)
-    checkpoints.add(taught, 1, 4, folder, base_model="starter", base_fingerprint="f", metrics={"eval/loss": 1.25})
+    stored.written(
+        taught, checkpoints.add, 1, 4, folder, base_model="starter", base_fingerprint="f", metrics={"eval/loss": 1.25}
+    )
     assert " continues sft-1@4." in cli("runs", "resume", "sft-1@4", "--detach")[1]
     assert "sft-1@4     0 KiB  starter     -     held-out loss 1.25" in cli("models")[1]
     code, _, err = cli("runs", "show", "sft-9")
@@ -310,7 +312,7 @@ def test_models_are_listed_though_the_folder_of_one_is_gone(taught, cli):
     sft = filling.add_run(taught, SFTConfig())
     for step in (2, 4):
         filling.add_checkpoint(taught, sft, step=step)
-    shutil.rmtree(checkpoints.get(taught, "sft-1@2").folder)
+    shutil.rmtree(stored.read(taught, checkpoints.get, "sft-1@2").folder)
     code, out, _ = cli("models")
     assert code == 0
     assert "sft-1@2" in out
@@ -338,7 +340,7 @@ def test_a_run_is_followed_to_its_end_and_its_checkpoint_named(taught):
     out, err = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 0, err
     assert out.splitlines()[0].startswith("sft-1 finished. ")
-    assert out.splitlines()[1] == f"checkpoint {checkpoints.get(taught, 'sft-1').name}"
+    assert out.splitlines()[1] == f"checkpoint {stored.read(taught, checkpoints.get, 'sft-1').name}"
     assert "sft-1: " in err
     assert "Traceback" not in err
 
@@ -442,7 +444,7 @@ def test_rankings_are_all_bad_skipped_and_undone_in_the_terminal(rankings, cli, 
 
 def test_remarks_edits_and_demonstrations_are_given_in_the_terminal(ws, cli, monkeypatch):
     add_pairs(ws, 2)
-    session = sessions.start(ws, SessionConfig(attributes=True))
+    session = stored.written(ws, sessions.start, SessionConfig(attributes=True))
     typed = "u2h1h1nsee the units\na6 7 -\n1\ne1\nThe ideal\nanswer\n.\ndA good one.\n.\ng?8q"
     monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
     code, out, _ = cli("rate")

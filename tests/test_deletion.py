@@ -47,7 +47,7 @@ def saved(ws, run, step, *, best=None, is_chosen=False):
     meta = {"stage": run.stage, "step": step, "base_model": "starter", "base_fingerprint": "f", "method": "lora"}
     (folder / "meta.json").write_text(json.dumps(meta | {"checksums": dict.fromkeys(names, 1)}))
     figures = {"base_model": "starter", "base_fingerprint": "f", "metrics": {}}
-    return checkpoints.add(ws, run.id, step, folder, is_chosen=is_chosen, **figures)
+    return stored.written(ws, checkpoints.add, run.id, step, folder, is_chosen=is_chosen, **figures)
 
 
 def created(ws, config):
@@ -240,7 +240,7 @@ def test_what_began_with_it_refuses_until_a_person_says_what_becomes_of_it(ws):
     assert deletion.plan(ws, ["sft-1@10"], others="delete").names == ["ppo-1", "sft-1@10"]
     deletion.delete(ws, ["sft-1@10"], others="keep")
     assert {name.split("/")[1] for name in before - on_disk(ws)} == {"sft-1"}
-    assert checkpoints.get(ws, "ppo-1").name == "ppo-1@2"
+    assert stored.read(ws, checkpoints.get, "ppo-1").name == "ppo-1@2"
     with pytest.raises(CheckpointError, match="sft-1@10 was deleted on"):
         runs.continuation(ws, "ppo-1@3")
     deletion.delete(ws, ["sft-1"], is_runs=True)
@@ -268,7 +268,9 @@ def test_a_run_that_waits_for_it_or_runs_and_an_open_session_forbid_it_whatever_
     with pytest.raises(RunError, match="sample-1 is queued: stop it first"):
         deletion.delete(ws, ["sample-1"], is_runs=True)
     stored.written(ws, runs.request_stop, waiting.name)
-    session = sessions.start(ws, SessionConfig(source="policy", checkpoint="sft-1@20", target=1, sample_below=0))
+    session = stored.written(
+        ws, sessions.start, SessionConfig(source="policy", checkpoint="sft-1@20", target=1, sample_below=0)
+    )
     with pytest.raises(CheckpointError, match=f"Session {session.id}, which has not ended, rates answers of sft-1@20"):
         deletion.delete(ws, ["sft-1@20"])
     stored.written(ws, sessions.end, session.id)
@@ -302,21 +304,25 @@ def test_nothing_is_deleted_when_more_would_leave_than_was_seen(ws):
 
 def test_a_deleted_checkpoint_is_not_offered_and_whoever_opens_it_is_told(ws):
     deletion.delete(ws, ["sft-1@20"])
-    assert "sft-1@20" not in [c.name for c in checkpoints.list_all(ws)]
-    assert "sft-1@20" not in [c.name for c in checkpoint_pages.page(ws)]
+    assert "sft-1@20" not in [c.name for c in stored.read(ws, checkpoints.list_all)]
+    assert "sft-1@20" not in [c.name for c in stored.read(ws, checkpoint_pages.page)]
     assert not stored.read(ws, checkpoint_pages.is_known, "sft-1@20", "sft")
-    for newest in (checkpoints.newest(ws, "sft"), checkpoints.get(ws, "sft-1"), checkpoint_pages.handed_on(ws, [1])[0]):
+    for newest in (
+        stored.read(ws, checkpoints.newest, "sft"),
+        stored.read(ws, checkpoints.get, "sft-1"),
+        stored.read(ws, checkpoint_pages.handed_on, [1])[0],
+    ):
         assert newest is not None
         assert newest.name == "sft-1@10"
     told = r"Checkpoint sft-1@20 was deleted on 20\d\d-\d\d-\d\d at \d\d:\d\d UTC: .* Choose another checkpoint, such as sft-1@10"
     resident = Resident(ws, "cpu")
     for open_it in (
-        lambda: checkpoints.get(ws, "sft-1@20"),
+        lambda: stored.read(ws, checkpoints.get, "sft-1@20"),
         lambda: export.export_checkpoint(ws, "sft-1@20"),
         lambda: prepare.resolve(ws, SampleConfig(checkpoint="sft-1@20")),
         lambda: resident.question("sft-1@20", [{"role": "user", "content": "Hello?"}]),
         lambda: runs.continuation(ws, "sft-1@20"),
-        lambda: sessions.start(ws, SessionConfig(source="policy", checkpoint="sft-1@20")),
+        lambda: stored.written(ws, sessions.start, SessionConfig(source="policy", checkpoint="sft-1@20")),
     ):
         with pytest.raises(CheckpointError, match=told):
             open_it()
@@ -326,11 +332,11 @@ def test_a_deleted_checkpoint_is_not_offered_and_whoever_opens_it_is_told(ws):
 
 def test_the_last_checkpoint_of_a_stage_can_go_and_home_still_opens(ws):
     deletion.delete(ws, ["ppo-1"], is_runs=True)
-    assert checkpoints.newest(ws, "sft", "ppo") == checkpoints.get(ws, "sft-1")
+    assert stored.read(ws, checkpoints.newest, "sft", "ppo") == stored.read(ws, checkpoints.get, "sft-1")
     deletion.delete(ws, ["sft-1"], is_runs=True)
     with pytest.raises(CheckpointError, match="Train sft again"):
-        checkpoints.get(ws, "sft-1")
-    assert next_step.status(ws).stations
+        stored.read(ws, checkpoints.get, "sft-1")
+    assert stored.read(ws, next_step.status).stations
     with pytest.raises(RunError, match="Run sft-1 was deleted on"):
         runs.resume(ws, "sft-1")
     again = runs.create(ws, SFTConfig())
@@ -346,7 +352,7 @@ def test_doctor_and_archive_know_what_was_deleted(ws, tmp_path):
     other = Workspace.open(tmp_path / "other")
     archive.read(other, path)
     with pytest.raises(CheckpointError, match="sft-1@20 was deleted on"):
-        checkpoints.get(other, "sft-1@20")
+        stored.read(other, checkpoints.get, "sft-1@20")
     assert archive.write(other).path.read_bytes() == path.read_bytes()
 
 
@@ -391,12 +397,12 @@ def test_a_kill_leaves_all_of_it_or_a_deletion_that_the_next_start_ends(ws, at):
     left = on_disk(ws)
     if at < 0:
         assert (left, unfinished(ws)) == (before, [])
-        assert checkpoints.get(ws, "ppo-1").name == "ppo-1@2"
+        assert stored.read(ws, checkpoints.get, "ppo-1").name == "ppo-1@2"
         return
     assert len(before - left) == min(at, len(before - others))
     assert [row["folder"] for row in unfinished(ws)] == ["runs/ppo-1"]
     with pytest.raises(CheckpointError, match="was deleted on"):
-        checkpoints.get(ws, "ppo-1@1")
+        stored.read(ws, checkpoints.get, "ppo-1@1")
     assert {check.level for check in doctor._folders(ws)} == {"ok"}, "what is half gone is not taken up again"
     assert main(["models", "--workspace", str(ws.root)]) == 0
     assert (on_disk(ws), unfinished(ws)) == (others, [])
@@ -437,7 +443,7 @@ def test_a_workspace_of_before_opens_and_deletes(tmp_path):
     (root / "runs/sft-1/checkpoints/step-1/policy").mkdir(parents=True)
     (root / "runs/sft-1/checkpoints/step-1/policy/adapter_model.safetensors").write_bytes(b"w" * 5000)
     ws = Workspace.open(root)
-    assert checkpoints.get(ws, "sft-1").deleted_at is None
+    assert stored.read(ws, checkpoints.get, "sft-1").deleted_at is None
     assert deletion.delete(ws, ["sft-1"], is_runs=True).size > 0
     assert on_disk(ws) == set()
 

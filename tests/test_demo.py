@@ -158,9 +158,9 @@ def _check_workspace(ws, one, gold):
     assert all(where == "train" and category != "story" for where, category in trained_on)
     assert {split[row["prompt_id"]][0] for row in runs.read_rows(ws, "reward-1", "validation")} == {"validation"}
     assert {split[v["prompt_id"]][0] for v in stored.read(ws, ratings.verdicts, one["runs"]["judge"])} == {"test"}
-    sft = checkpoints.get(ws, "sft-1").name
-    assert checkpoints.parents(ws, "ppo-1") == {
+    sft = stored.read(ws, checkpoints.get, "sft-1").name
+    assert stored.read(ws, checkpoints.parents, "ppo-1") == {
         "sft": sft,
-        "reward": checkpoints.get(ws, "reward-1").name,
+        "reward": stored.read(ws, checkpoints.get, "reward-1").name,
         "policy": sft,
     }

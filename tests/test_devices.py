@@ -98,7 +98,9 @@ def sft(ws):
 def test_a_run_under_torchrun_is_the_run_of_one_process_and_stored_once(ws, sft):
     assert sft.state == "finished", sft.message
     assert_each_metric_is_stored_once(ws, sft)
-    assert [c.step for c in checkpoints.list_all(ws) if c.run_id == sft.id] == [checkpoints.get(ws, sft.name).step]
+    assert [c.step for c in stored.read(ws, checkpoints.list_all) if c.run_id == sft.id] == [
+        stored.read(ws, checkpoints.get, sft.name).step
+    ]
     assert not (runs.folder(ws, sft.name) / ranks.COPY).exists()
     with warm.starts():
         alone = finished(ws, launcher.start(ws, runs.create(ws, SFTConfig(**SHORT))))
@@ -138,7 +140,9 @@ def test_a_reward_run_finishes_under_slurm_and_a_stop_ends_both_processes_of_ppo
     ppo = wait(ws, ppo.name, lambda r: r.is_ended)
     assert ppo.state == "stopped", f"{ppo.message}\n{runs.tail_log(ws, ppo.name)}"
     assert_each_metric_is_stored_once(ws, ppo)
-    assert checkpoints.get(ws, ppo.name).step == stored.read(ws, metrics.curve, ppo.id, "objective/kl")[-1][0]
+    assert (
+        stored.read(ws, checkpoints.get, ppo.name).step == stored.read(ws, metrics.curve, ppo.id, "objective/kl")[-1][0]
+    )
     wanted = rollouts.Filter(min_iteration=1, max_iteration=1)
     assert stored.read(ws, rollouts.count, ppo.id, wanted) == ppo.config.batch_size, (
         "the responses of both processes are stored"
@@ -174,7 +178,7 @@ def test_no_process_survives_the_other_and_the_run_says_what_happened(ws):
     # kill -9 of the first: the second ends by itself, and the run reads lost.
     with warm.starts():
         run = launcher.start(ws, runs.create(ws, long))
-    wait(ws, run.name, lambda r: r.is_ended or any(c.run_id == r.id for c in checkpoints.list_all(ws)))
+    wait(ws, run.name, lambda r: r.is_ended or any(c.run_id == r.id for c in stored.read(ws, checkpoints.list_all)))
     first = psutil.Process(run.pid)
     (second,) = (p for p in processes(ws, run) if p.pid != run.pid)
     assert not any(file.path.startswith(str(ws.database)) for file in second.open_files())
@@ -186,7 +190,10 @@ def test_no_process_survives_the_other_and_the_run_says_what_happened(ws):
         resumed = launcher.start(ws, runs.resume(ws, run.name))
     wait(ws, resumed.name, lambda r: r.is_ended or len(stored.read(ws, metrics.curve, r.id, "train/loss")) > 1)
     assert not stored.read(ws, runs.get, resumed.id).is_ended, runs.tail_log(ws, resumed.name)
-    assert stored.read(ws, metrics.curve, resumed.id, "train/loss")[0][0] == checkpoints.get(ws, run.name).step + 1
+    assert (
+        stored.read(ws, metrics.curve, resumed.id, "train/loss")[0][0]
+        == stored.read(ws, checkpoints.get, run.name).step + 1
+    )
     (second,) = (p for p in processes(ws, resumed) if p.pid != resumed.pid)
     os.kill(second.pid, signal.SIGKILL)
     resumed = wait(ws, resumed.name, lambda r: r.is_ended or not launcher.is_alive(r))

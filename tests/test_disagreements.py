@@ -48,8 +48,8 @@ def judged(ws, sure=3.0, num=8, wrong=6, start=0):
 
 def look_again(ws, preferred="good"):
     """Start a session and judge its first second look; returns the session, its showing and the question."""
-    session = stored.read(ws, sessions.active) or sessions.start(ws, ONLY)
-    showing = sessions.next_showing(ws)
+    session = stored.read(ws, sessions.active) or stored.written(ws, sessions.start, ONLY)
+    showing = stored.written(ws, sessions.next_showing)
     vote(ws, showing, "left" if showing.left.startswith(preferred) else "right")
     return session, showing, stored.written(ws, disagreements.ask, session.id)
 
@@ -99,9 +99,9 @@ def test_an_unsure_model_ties_and_pairs_without_a_prediction_are_left_out(ws):
 
 def test_a_second_look_comes_unmarked_and_of_votes_from_before_the_session_with_swapped_sides_for_half(ws):
     given = judged(ws, num=20, wrong=12)
-    session = sessions.start(ws, ONLY)
+    session = stored.written(ws, sessions.start, ONLY)
     shown = []
-    while showing := sessions.next_showing(ws):
+    while showing := stored.written(ws, sessions.next_showing):
         shown.append(showing)
         vote(ws, showing)
         settle(ws, showing, "later")
@@ -120,8 +120,8 @@ def test_held_out_prompts_count_and_a_session_confined_to_a_part_looks_again_at_
     judged(ws)
     assert [each.split for each in stored.read(ws, disagreements.find)].count("test") == 2
     for confined, num in ((ONLY, 6), (ONLY.model_copy(update={"split": "test"}), 2), (ONLY.model_copy(update={"categories": "sums"}), 2), (ONLY.model_copy(update={"rank": 3}), 0)):  # fmt: skip
-        session = sessions.start(ws, confined)
-        while showing := sessions.next_showing(ws):
+        session = stored.written(ws, sessions.start, confined)
+        while showing := stored.written(ws, sessions.next_showing):
             stored.written(ws, ratings.record, showing.id, "skip")
         assert len([item for item in rows_of(ws) if item["session_id"] == session.id and item["prediction_id"]]) == num
         stored.written(ws, sessions.end, session.id)
@@ -130,11 +130,11 @@ def test_held_out_prompts_count_and_a_session_confined_to_a_part_looks_again_at_
 def test_a_session_of_second_looks_alone_says_that_it_has_something_until_there_is_no_more(ws):
     judged(ws, num=3, wrong=1)
     for title in ("one", "none"):
-        session = sessions.start(ws, ONLY)
+        session = stored.written(ws, sessions.start, ONLY)
         with ws.read() as db:
-            why = sessions.why_nothing(ws, db, session)
+            why = sessions.why_nothing(db, session)
         assert (why == "") == (title == "one"), why
-        assert (sessions.next_showing(ws) is None) == (title == "none")
+        assert (stored.written(ws, sessions.next_showing) is None) == (title == "none")
         if title == "one":
             _, showing, _ = look_again(ws)
             settle(ws, showing, "model")
@@ -147,8 +147,8 @@ def test_nothing_of_a_session_comes_as_its_own_second_look(ws):
     reward = add_reward(ws)
     waiting = stored.read(ws, predictions.pending, reward)
     stored.written(ws, predictions.add, reward, [(row["id"], [[4.0], [0.0]]) for row in waiting])
-    sessions.start(ws, ONLY)
-    while showing := sessions.next_showing(ws):
+    stored.written(ws, sessions.start, ONLY)
+    while showing := stored.written(ws, sessions.next_showing):
         vote(ws, showing, "left" if showing.left.startswith("bad") else "right")
     assert stored.read(ws, disagreements.count) == 10
     assert not [item for item in rows_of(ws) if item["prediction_id"]]
@@ -156,8 +156,8 @@ def test_nothing_of_a_session_comes_as_its_own_second_look(ws):
 
 def test_the_question_comes_after_the_vote_with_the_sides_of_the_screen(ws):
     judged(ws)
-    session = sessions.start(ws, ONLY)
-    showing = sessions.next_showing(ws)
+    session = stored.written(ws, sessions.start, ONLY)
+    showing = stored.written(ws, sessions.next_showing)
     assert stored.written(ws, disagreements.ask, session.id) is None
     good = "left" if showing.left.startswith("good") else "right"
     vote(ws, showing, good, strength=3)
@@ -173,8 +173,8 @@ def test_the_question_comes_after_the_vote_with_the_sides_of_the_screen(ws):
 
 def test_a_skip_and_a_vote_taken_back_ask_nothing(ws):
     judged(ws)
-    session = sessions.start(ws, ONLY)
-    stored.written(ws, ratings.record, sessions.next_showing(ws).id, "skip")
+    session = stored.written(ws, sessions.start, ONLY)
+    stored.written(ws, ratings.record, stored.written(ws, sessions.next_showing).id, "skip")
     assert stored.written(ws, disagreements.ask, session.id) is None
     _, showing, asked = look_again(ws)
     assert asked
@@ -270,7 +270,7 @@ def test_what_is_put_off_comes_again_in_another_session_and_not_in_this_one(ws):
     settle(ws, showing, "later")
     assert stored.written(ws, disagreements.ask, session.id) is None
     add_pairs(ws, 12, start=50)
-    while other := sessions.next_showing(ws):
+    while other := stored.written(ws, sessions.next_showing):
         vote(ws, other)
     assert len([item for item in rows_of(ws) if item["prediction_id"]]) == 1
     [still] = stored.read(ws, disagreements.find)
@@ -304,14 +304,14 @@ def test_undo_takes_back_the_answer_then_the_second_vote(ws, outcome):
     assert stored.written(ws, disagreements.take_back, "person") is None
     assert stored.undone(ws).showing_id == showing.id
     assert stored.written(ws, disagreements.ask, session.id) is None
-    assert sessions.next_showing(ws).id == showing.id
+    assert stored.written(ws, sessions.next_showing).id == showing.id
 
 
 def test_a_vote_given_after_the_answer_is_taken_back_first(ws):
     judged(ws)
     _, showing, _ = look_again(ws)
     settle(ws, showing, "model")
-    last = vote(ws, sessions.next_showing(ws))
+    last = vote(ws, stored.written(ws, sessions.next_showing))
     assert stored.written(ws, disagreements.take_back, "person") is None
     assert stored.undone(ws).id == last.id
     assert stored.written(ws, disagreements.take_back, "person").outcome == "model"
@@ -323,8 +323,8 @@ def test_a_vote_given_after_the_answer_is_taken_back_first(ws):
 def test_second_looks_are_no_part_of_self_agreement_and_of_the_noise_ceiling(ws):
     judged(ws, num=26, wrong=20)
     add_pairs(ws, 40, start=50)
-    sessions.start(ws, SessionConfig(target=40, block_size=40, second_looks=0.2, repeat_share=0.3))
-    while showing := sessions.next_showing(ws):
+    stored.written(ws, sessions.start, SessionConfig(target=40, block_size=40, second_looks=0.2, repeat_share=0.3))
+    while showing := stored.written(ws, sessions.next_showing):
         vote(ws, showing)  # the second looks contradict the first votes, the random repeats do not
     session = stored.read(ws, sessions.list_all)[0]
     items = rows_of(ws)
@@ -486,7 +486,7 @@ def test_the_insights_count_how_they_ended(ws, capsys):
 
 def test_the_terminal_asks_after_the_vote_and_takes_a_line_for_the_guideline(ws, capsys, monkeypatch):
     judged(ws)
-    session = sessions.start(ws, ONLY)
+    session = stored.written(ws, sessions.start, ONLY)
 
     def type_keys(text):
         monkeypatch.setattr("sys.stdin", io.StringIO(text))

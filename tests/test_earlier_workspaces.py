@@ -105,7 +105,7 @@ def test_everything_is_there_after_it_was_opened(ws, capsys):
     (entry,) = stored.read(ws, history.find, history.Filter(search="über"))
     assert (entry.outcome, entry.left, entry.right) == ("right", "Yes.", "No.")
     assert stored.freeze(ws).row_count == 1
-    assert [c.name for c in checkpoints.list_all(ws)] == ["sft-1@1"]
+    assert [c.name for c in stored.read(ws, checkpoints.list_all)] == ["sft-1@1"]
     assert connection.quick_check(ws.database) == "ok"
     assert {run.name: set(run.unread) for run in stored.read(ws, runs.list_all)} == UNREAD
     for words in (["runs"], ["runs", "show", "sample-1"], ["history"], ["export", "ratings"]):

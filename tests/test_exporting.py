@@ -134,7 +134,7 @@ def make_checkpoint(ws, role, *, quantisation="none", seed=0):
     )
     (folder / "meta.json").write_text(meta.model_dump_json())
     figures = {"base_model": "starter", "base_fingerprint": backbone.fingerprint, "metrics": {"eval/loss": 1.5}}
-    name = checkpoints.add(ws, run.id, 1, folder, **figures)
+    name = stored.written(ws, checkpoints.add, run.id, 1, folder, **figures)
     stored.written(ws, runs.move, run.id, "running")
     stored.written(ws, runs.move, run.id, "finished")
     return name, backbone
@@ -274,7 +274,7 @@ def test_a_failed_export_leaves_the_earlier_one_whole_and_no_remains(ws, monkeyp
 
 def test_a_damaged_checkpoint_is_refused_by_name(ws):
     name, _ = make_checkpoint(ws, "policy")
-    (checkpoints.get(ws, name).folder / "meta.json").write_text("{")
+    (stored.read(ws, checkpoints.get, name).folder / "meta.json").write_text("{")
     with pytest.raises(CheckpointError, match=f"Checkpoint {name} is damaged"):
         export.export_checkpoint(ws, name)
     assert list(ws.exports.iterdir()) == []

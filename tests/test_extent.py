@@ -32,14 +32,14 @@ def _pace(ws, run, seconds):
 
 
 def test_steps_are_told_from_what_is_there_and_few_are_called_few(ws):
-    assert extent.sentence(ws, SFTConfig()) == "", "there is nothing to train on"
+    assert stored.read(ws, extent.sentence, SFTConfig()) == "", "there is nothing to train on"
     filling.add_texts(ws, 24)
     num = stored.read(ws, lambda db: db.execute("SELECT count(*) FROM demonstrations d JOIN prompts p ON p.id = d.prompt_id WHERE p.split = 'train'").fetchone()[0])  # fmt: skip
-    said = extent.sentence(ws, SFTConfig(base_model="mine", batch_size=4, epochs=3))
+    said = stored.read(ws, extent.sentence, SFTConfig(base_model="mine", batch_size=4, epochs=3))
     assert said.startswith(f"About {3 * -(-num // 4)} steps: {num} demonstrations, 3 times.")
     assert "starter" not in said
-    assert "starter was made to answer" in extent.sentence(ws, SFTConfig(batch_size=1))
-    limited = extent.sentence(ws, SFTConfig(max_demonstrations=1, epochs=1))
+    assert "starter was made to answer" in stored.read(ws, extent.sentence, SFTConfig(batch_size=1))
+    limited = stored.read(ws, extent.sentence, SFTConfig(max_demonstrations=1, epochs=1))
     assert limited.startswith("About 1 step: 1 demonstration. So few steps teach very little.")
 
 
@@ -48,10 +48,10 @@ def test_few_ratings_name_how_many_are_enough(ws, monkeypatch):
     sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
     filling.add_pairs(ws, ids, sft, run=filling.add_run(ws, SampleConfig()))
     filling.add_rated(ws, 10)
-    said = extent.sentence(ws, RewardConfig(batch_size=16))
+    said = stored.read(ws, extent.sentence, RewardConfig(batch_size=16))
     assert said.startswith("About 1 step: 10 ratings. So few teach very little: from about 50 ratings on,")
     monkeypatch.setattr(ratings, "ENOUGH", 10)
-    assert extent.sentence(ws, RewardConfig(batch_size=16)) == "About 1 step: 10 ratings.", (
+    assert stored.read(ws, extent.sentence, RewardConfig(batch_size=16)) == "About 1 step: 10 ratings.", (
         "enough, however few the steps"
     )
 
@@ -59,11 +59,11 @@ def test_few_ratings_name_how_many_are_enough(ws, monkeypatch):
 def test_iterations_of_ppo_are_told_with_their_time_at_the_pace_of_the_last_run(ws):
     filling.add_texts(ws, 4)
     filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
-    assert extent.sentence(ws, PPOConfig(rewards="function:f.py:f")) == "100 iterations of 64 responses."
+    assert stored.read(ws, extent.sentence, PPOConfig(rewards="function:f.py:f")) == "100 iterations of 64 responses."
     before = filling.add_run(ws, PPOConfig(rewards="function:f.py:f", batch_size=32))
     filling.add_checkpoint(ws, before)
     _pace(ws, before, seconds=6.0)
-    said = extent.sentence(ws, PPOConfig(rewards="function:f.py:f", iterations=50, batch_size=64))
+    said = stored.read(ws, extent.sentence, PPOConfig(rewards="function:f.py:f", iterations=50, batch_size=64))
     assert said == "50 iterations of 64 responses. At the pace of ppo-1: about 10 min."
 
 
@@ -72,14 +72,14 @@ def test_the_pace_of_another_base_model_says_nothing(ws):
     before = filling.add_run(ws, SFTConfig())
     filling.add_checkpoint(ws, before)
     _pace(ws, before, seconds=6.0)
-    assert "At the pace of sft-1" in extent.sentence(ws, SFTConfig())
-    assert "pace" not in extent.sentence(ws, SFTConfig(base_model="someone/large"))
+    assert "At the pace of sft-1" in stored.read(ws, extent.sentence, SFTConfig())
+    assert "pace" not in stored.read(ws, extent.sentence, SFTConfig(base_model="someone/large"))
 
 
 def test_stages_that_do_not_train_say_nothing_and_a_missing_checkpoint_is_an_error(ws):
     filling.add_texts(ws, 4)
-    assert extent.sentence(ws, SampleConfig()) == extent.sentence(ws, EvaluateConfig()) == ""
+    assert stored.read(ws, extent.sentence, SampleConfig()) == stored.read(ws, extent.sentence, EvaluateConfig()) == ""
     filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
     filling.add_checkpoint(ws, filling.add_run(ws, PPOConfig(rewards="function:f.py:f")))
     with pytest.raises(CheckpointError, match="sft-9"):
-        extent.sentence(ws, PPOConfig(rewards="function:f.py:f", sft_checkpoint="sft-9"))
+        stored.read(ws, extent.sentence, PPOConfig(rewards="function:f.py:f", sft_checkpoint="sft-9"))

@@ -133,7 +133,7 @@ def test_a_workspace_goes_on_at_another_path(broken):
         == stored.read(ws, runs.get, names["moved: resumed"]).state
         == "finished"
     )
-    assert checkpoints.parents(ws, names["moved: ppo"])["sft"] == "sft-1@4"
+    assert stored.read(ws, checkpoints.parents, names["moved: ppo"])["sft"] == "sft-1@4"
     assert [
         step
         for step, _ in stored.read(
@@ -248,7 +248,7 @@ def test_a_database_that_cannot_be_written_is_said_and_what_is_there_is_shown(ws
 
 def test_a_worker_that_hangs_is_said_and_kill_now_ends_it_also_after_a_jump_of_the_clock(ws, monkeypatch):
     run = launcher.start(ws, runs.create(ws, LONG))
-    run = wait(ws, run.name, lambda r: any(c.run_id == r.id for c in checkpoints.list_all(ws)))
+    run = wait(ws, run.name, lambda r: any(c.run_id == r.id for c in stored.read(ws, checkpoints.list_all)))
     assert launcher.trouble(run) == ""
     for days in (1, -1):  # the clock is set forward, then back: who lives, lives
         with monkeypatch.context() as patch:
@@ -295,10 +295,10 @@ def shifted(days):
 
 def test_everything_killed_then_started_keeps_all_and_names_the_next_step(ws):
     first, second = (launcher.start(ws, runs.create(ws, LONG)) for _ in range(2))
-    wait(ws, first.name, lambda r: any(c.run_id == r.id for c in checkpoints.list_all(ws)))
+    wait(ws, first.name, lambda r: any(c.run_id == r.id for c in stored.read(ws, checkpoints.list_all)))
     assert stored.read(ws, runs.get, second.name).is_waiting_here, "it is a row, and no process"
     os.killpg(stored.read(ws, runs.get, first.name).pid, signal.SIGKILL)
-    last = checkpoints.last(ws, first.name).name
+    last = stored.read(ws, checkpoints.last, first.name).name
     code = "from studio.cli import main; raise SystemExit(main())"
     command = [sys.executable, "-c", code, "runs", "--workspace", str(ws.root)]
     deadline = time.monotonic() + PATIENCE_S

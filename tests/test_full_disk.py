@@ -175,19 +175,20 @@ def test_a_run_whose_disk_becomes_full_says_so_once_it_can_and_its_checkpoint_is
     run = launcher.start(ws, runs.create(ws, LONG))
     wait(
         lambda: (
-            any(c.run_id == run.id for c in checkpoints.list_all(ws)) or stored.read(ws, runs.get, run.name).is_ended
+            any(c.run_id == run.id for c in stored.read(ws, checkpoints.list_all))
+            or stored.read(ws, runs.get, run.name).is_ended
         )
     )
     with ws.kept_open(), full(disk, run.pid):
         wait(lambda: has_nothing_to_do(run.pid))  # it has given up, and waits to say so
         assert stored.read(ws, runs.get, run.name).state == "running", "its last word has no room yet"
     wait(lambda: stored.read(ws, runs.get, run.name).is_ended)
-    ended, last = stored.read(ws, runs.get, run.name), checkpoints.last(ws, run.name)
+    ended, last = stored.read(ws, runs.get, run.name), stored.read(ws, checkpoints.last, run.name)
     assert ended.state == "failed"
     assert cause(disk) in ended.message or "The disk is full" in ended.message or "ulimit -f" in ended.message
     assert f"Resume continues from {last.name}" in ended.message
     left = sorted(path.name for path in (runs.folder(ws, run.name) / "checkpoints").iterdir())
-    known = sorted(c.folder.name for c in checkpoints.list_all(ws) if c.run_id == run.id)
+    known = sorted(c.folder.name for c in stored.read(ws, checkpoints.list_all) if c.run_id == run.id)
     assert left == known, "no half of another one"
     again = launcher.start(ws, runs.resume(ws, run.name))
     wait(lambda: stored.read(ws, runs.get, again.name).progress > 0 or stored.read(ws, runs.get, again.name).is_ended)

@@ -359,7 +359,7 @@ def test_a_row_of_a_checkpoint_that_leads_out_is_not_followed(tmp_path, ws, fold
     with ws.write() as db:
         db.execute("UPDATE checkpoints SET folder = ?", [folder])
     with pytest.raises(CheckpointError, match="outside of the workspace's runs"):
-        checkpoints.get(ws, "sft-1@1")
+        stored.read(ws, checkpoints.get, "sft-1@1")
 
 
 def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(tmp_path, ws, monkeypatch):

@@ -37,16 +37,16 @@ def say(ws, capsys):
 
 
 def note_of(ws, name):
-    found = checkpoints.recorded(ws, name)
+    found = stored.read(ws, checkpoints.recorded, name)
     return stored.read(ws, notes.of, [found.id]).get(found.id, Note())
 
 
 def pin(ws, name, is_pinned=True):
-    stored.written(ws, notes.keep, checkpoints.get(ws, name).id, is_pinned=is_pinned)
+    stored.written(ws, notes.keep, stored.read(ws, checkpoints.get, name).id, is_pinned=is_pinned)
 
 
 def test_note_tags_and_pin_are_kept_each_without_the_others_and_taken_away_again(ws):
-    id_ = checkpoints.get(ws, "ppo-1@2").id
+    id_ = stored.read(ws, checkpoints.get, "ppo-1@2").id
     stored.written(ws, notes.keep, id_, text="  Good with letters.\n")
     stored.written(ws, notes.keep, id_, tags=["candidate", " two  words ", "candidate,third", ""])
     stored.written(ws, notes.keep, id_, is_pinned=True)
@@ -68,16 +68,16 @@ def test_note_tags_and_pin_are_kept_each_without_the_others_and_taken_away_again
 )
 def test_what_is_too_long_is_refused_and_nothing_is_stored(ws, given, sentence):
     with pytest.raises(CheckpointError, match=sentence):
-        stored.written(ws, notes.keep, checkpoints.get(ws, "sft-1").id, **given)
+        stored.written(ws, notes.keep, stored.read(ws, checkpoints.get, "sft-1").id, **given)
     assert stored.tables(ws)["checkpoint_notes"] == []
 
 
 def test_a_search_finds_checkpoints_by_note_and_tag(ws):
-    stored.written(ws, notes.keep, checkpoints.get(ws, "sft-1@10").id, text="Too short answers")
-    stored.written(ws, notes.keep, checkpoints.get(ws, "ppo-1@3").id, tags=["Überarbeitet"])
-    assert [c.name for c in checkpoint_pages.page(ws, search="SHORT")] == ["sft-1@10"]
-    assert [c.name for c in checkpoint_pages.page(ws, search="berarbeitet")] == ["ppo-1@3"]
-    assert checkpoint_pages.page(ws, search="nothing of this") == []
+    stored.written(ws, notes.keep, stored.read(ws, checkpoints.get, "sft-1@10").id, text="Too short answers")
+    stored.written(ws, notes.keep, stored.read(ws, checkpoints.get, "ppo-1@3").id, tags=["Überarbeitet"])
+    assert [c.name for c in stored.read(ws, checkpoint_pages.page, search="SHORT")] == ["sft-1@10"]
+    assert [c.name for c in stored.read(ws, checkpoint_pages.page, search="berarbeitet")] == ["ppo-1@3"]
+    assert stored.read(ws, checkpoint_pages.page, search="nothing of this") == []
 
 
 def test_a_pinned_checkpoint_is_not_deleted_alone_or_with_its_run_until_it_is_unpinned(ws):
@@ -99,7 +99,7 @@ def test_a_run_that_keeps_few_checkpoints_keeps_the_pinned_ones_besides(ws):
         saved(ws, run, step)
     pin(ws, f"{run.name}@2")
     assert retention.apply(ws, run.id, 1) == [f"{run.name}@3", f"{run.name}@1"]
-    assert [c.step for c in checkpoint_pages.of_run(ws, run.id)] == [4, 2]
+    assert [c.step for c in stored.read(ws, checkpoint_pages.of_run, run.id)] == [4, 2]
 
 
 def test_a_person_hands_on_another_checkpoint_and_takes_that_back(ws, say):
@@ -108,17 +108,19 @@ def test_a_person_hands_on_another_checkpoint_and_takes_that_back(ws, say):
         saved(ws, run, step, is_chosen=step == 2)
 
     def stands_for():
-        (listed,) = [c.name for c in checkpoints.list_all(ws, "sft", is_newest_of_run=True) if c.run_id == run.id]
-        (shown,) = checkpoint_pages.handed_on(ws, [run.id])
-        newest = checkpoints.newest(ws, "sft")
-        assert {listed, shown.name, newest.name, checkpoints.recorded(ws, run.name).name} == {listed}
-        return checkpoints.get(ws, run.name)
+        (listed,) = [
+            c.name for c in stored.read(ws, checkpoints.list_all, "sft", is_newest_of_run=True) if c.run_id == run.id
+        ]
+        (shown,) = stored.read(ws, checkpoint_pages.handed_on, [run.id])
+        newest = stored.read(ws, checkpoints.newest, "sft")
+        assert {listed, shown.name, newest.name, stored.read(ws, checkpoints.recorded, run.name).name} == {listed}
+        return stored.read(ws, checkpoints.get, run.name)
 
     one, two, three = (f"{run.name}@{step}" for step in (1, 2, 3))
     assert stands_for().remarks == " (handed on)"
     assert f"{run.name} stands for {one} (handed on by your choice)" in say("models", "hand-on", one)
-    assert (stands_for().name, checkpoints.last(ws, run.name).name) == (one, three)
-    assert [c.is_chosen for c in checkpoint_pages.of_run(ws, run.id)] == [False, False, True]
+    assert (stands_for().name, stored.read(ws, checkpoints.last, run.name).name) == (one, three)
+    assert [c.is_chosen for c in stored.read(ws, checkpoint_pages.of_run, run.id)] == [False, False, True]
     saved(ws, run, 4, is_chosen=True)  # the run goes on and chooses, which is no person's choice
     assert stands_for().name == one
     assert retention.apply(ws, run.id, 1) == [three, two], "neither choice is cleared away"
@@ -137,21 +139,21 @@ def test_a_chosen_checkpoint_that_is_deleted_gives_place_to_the_runs_own(ws, say
     plan = deletion.plan(ws, [f"{run.name}@1"])
     assert f"{run.name} then stands for {run.name}@2, no longer for {run.name}@1, which it hands on." in plan.changes
     deletion.delete(ws, [f"{run.name}@1"])
-    assert checkpoints.get(ws, run.name).name == f"{run.name}@2"
+    assert stored.read(ws, checkpoints.get, run.name).name == f"{run.name}@2"
     assert "was deleted" in say("models", "hand-on", f"{run.name}@1", code=1)
 
 
 def test_an_archive_brings_what_is_handed_on_and_only_a_runs_own_checkpoint(ws, tmp_path):
     run = created(ws, SFTConfig())
     mine, _, stranger = saved(ws, run, 1), saved(ws, run, 2), saved(ws, created(ws, SFTConfig()), 1)
-    stored.written(ws, checkpoints.hand_on, checkpoints.get(ws, mine))
+    stored.written(ws, checkpoints.hand_on, stored.read(ws, checkpoints.get, mine))
     path = archive.write(ws).path
     other = Workspace.open(tmp_path / "other")
     archive.read(other, str(path))
-    assert checkpoints.recorded(other, run.name).name == mine
+    assert stored.read(other, checkpoints.recorded, run.name).name == mine
     lines = path.read_text(encoding="utf-8").splitlines()
     (at,) = [n for n, line in enumerate(lines) if json.loads(line).get("table") == "handed_on"]
-    row = json.loads(lines[at]) | {"checkpoint_id": checkpoints.recorded(ws, stranger).id}
+    row = json.loads(lines[at]) | {"checkpoint_id": stored.read(ws, checkpoints.recorded, stranger).id}
     broken = tmp_path / "broken.jsonl"
     broken.write_text("\n".join([*lines[:at], json.dumps(row), *lines[at + 1 :]]), encoding="utf-8")
     with pytest.raises(ImportRefused, match="checkpoint of another run"):
@@ -159,7 +161,9 @@ def test_an_archive_brings_what_is_handed_on_and_only_a_runs_own_checkpoint(ws, 
 
 
 def test_an_archive_brings_notes_and_none_that_could_not_have_been_written(ws, tmp_path):
-    stored.written(ws, notes.keep, checkpoints.get(ws, "ppo-1@2").id, text=HOSTILE, tags=["a", "ü"], is_pinned=True)
+    stored.written(
+        ws, notes.keep, stored.read(ws, checkpoints.get, "ppo-1@2").id, text=HOSTILE, tags=["a", "ü"], is_pinned=True
+    )
     path = archive.write(ws).path
     other = Workspace.open(tmp_path / "other")
     archive.read(other, str(path))

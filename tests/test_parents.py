@@ -61,7 +61,9 @@ def saved(
     if facts["method"] == "lora":
         adapter = {"r": rank, "lora_alpha": alpha, "target_modules": list(layers)}
         (folder / role / "adapter_config.json").write_text(json.dumps(adapter))
-    return checkpoints.add(ws, run.id, 1, folder, base_model="starter", base_fingerprint="f", metrics={})
+    return stored.written(
+        ws, checkpoints.add, run.id, 1, folder, base_model="starter", base_fingerprint="f", metrics={}
+    )
 
 
 SMALL = SFTConfig(quantisation="nf4", lora_rank=4, lora_alpha=8, lora_targets="q_proj,v_proj", precision="fp32")
@@ -82,7 +84,7 @@ def test_a_run_with_its_defaults_takes_from_its_checkpoint_what_belongs_to_the_m
     if stage != "sample":
         expected |= {"method": "lora", "lora_rank": 4, "lora_alpha": 8.0, "lora_targets": "q_proj,v_proj"}
     assert {name: shown[name] for name in expected} == expected
-    taken_over = prepare.inherited(ws, WISHES[stage])
+    taken_over = stored.read(ws, prepare.inherited, WISHES[stage])
     assert taken_over is not None
     assert parents.sentence(taken_over) == (
         "Taken over from sft-1@1: method lora, quantisation nf4, lora_rank 4, lora_alpha 8, lora_targets q_proj,v_proj, "
@@ -185,7 +187,7 @@ def test_the_settings_say_that_they_are_taken_over(ws: Workspace) -> None:
 
 def test_a_checkpoint_whose_meta_json_is_damaged_is_named(ws: Workspace) -> None:
     name = saved(ws, SFTConfig())
-    (checkpoints.get(ws, name).folder / "meta.json").write_text("{")
+    (stored.read(ws, checkpoints.get, name).folder / "meta.json").write_text("{")
     with pytest.raises(CheckpointError, match="sft-1@1 is damaged: its meta.json"):
         runs.create(ws, RewardConfig())
 
@@ -206,7 +208,7 @@ def test_a_policy_trained_on_a_4_bit_base_is_sampled_on_it_and_not_on_the_plain_
 
     ws = Workspace.open(tmp_path / "other")
     name, backbone = make_checkpoint(ws, "policy", quantisation="nf4")
-    found = {name: checkpoints.get(ws, name)}
+    found = {name: stored.read(ws, checkpoints.get, name)}
     ids = chat_ids(backbone)
     played = sampling.load_policies(found, SampleConfig(device="cpu"))
     assert played.quantisation == "nf4"

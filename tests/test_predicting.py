@@ -57,7 +57,7 @@ def test_a_child_process_predicts_what_nobody_has_judged_with_the_scores_of_the_
     as_reward(ws, name)
     assert main(["session", "predict", "--workspace", str(ws.root)]) == 0
     assert "predicted 4 comparisons" in capsys.readouterr().out
-    assert predictions.counts(ws) == {"predictions": 4, "waiting": 0}
+    assert stored.read(ws, predictions.counts) == {"predictions": 4, "waiting": 0}
     import torch
 
     with ws.read() as db:
@@ -83,7 +83,7 @@ def test_a_reward_model_whose_folder_is_broken_is_a_sentence(ws):
     filling.add_texts(ws, 2)
     name = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
     as_reward(ws, name)
-    (checkpoints.get(ws, name).folder / "meta.json").unlink()
+    (stored.read(ws, checkpoints.get, name).folder / "meta.json").unlink()
     with pytest.raises(RunError, match=r"could not predict: .*it has no meta\.json"):
         predictions.run(ws)
 
@@ -106,7 +106,7 @@ def test_a_child_is_not_started_again_until_there_is_something_new(ws, monkeypat
     monkeypatch.setattr(predictions.subprocess, "Popen", Child)
     assert [predictions.start(ws) for _ in range(3)] == [True, False, False]
     assert json.loads((tmp_path / "request").read_text()) == {"root": str(ws.root), "is_patient": True}
-    filling.add_pairs(ws, [1], "reward-1@40" if False else checkpoints.list_all(ws)[0].name)
+    filling.add_pairs(ws, [1], "reward-1@40" if False else stored.read(ws, checkpoints.list_all)[0].name)
     assert predictions.start(ws) is True
     assert len(started) == 2
 
@@ -141,7 +141,7 @@ def test_the_resident_process_predicts_with_the_scores_of_a_process_of_its_own_a
     for num in (40, 43):
         assert predictions.start(ws) is True
         until(lambda: not predictions.is_at_work(ws), "all are predicted")
-        assert predictions.counts(ws) == {"predictions": num, "waiting": 0}
+        assert stored.read(ws, predictions.counts) == {"predictions": num, "waiting": 0}
         pids.append(resident.pid)
         if num == 40:
             assert predicted(ws) == predicted(other), "to the last bit"
@@ -203,12 +203,12 @@ def test_a_run_that_waits_for_the_gpu_ends_predictions_and_what_was_predicted_st
     advance = worker.Prediction.advance
     monkeypatch.setattr(worker.Prediction, "advance", lambda self: (advance(self), waiting.join())[0])
     told, lines = [], queue.Queue()
-    found = checkpoints.get(ws, name)
+    found = stored.read(ws, checkpoints.get, name)
     asked = Predicting(id=1, checkpoint=name, folder=str(found.folder), checkpoint_id=found.id)
     lines.put(asked.model_dump())
     worker.serve(ws, Start(root=str(ws.root), idle_s=60), lines, told.append)
     assert told[-1].error.endswith("needed the GPU, so this answer was ended.")
-    assert predictions.counts(ws) == {"predictions": 2, "waiting": 4}
+    assert stored.read(ws, predictions.counts) == {"predictions": 2, "waiting": 4}
     assert "predicted 4 comparisons" in predict.reply({"root": str(ws.root), "is_patient": False})
 
 
@@ -225,7 +225,7 @@ def policy(ws, monkeypatch):
 
 
 def test_a_session_that_will_soon_run_dry_starts_one_sampling_run_by_itself(ws, policy):
-    session = sessions.start(ws, SessionConfig(source="policy", sample_below=10, sample_prompts=7))
+    session = stored.written(ws, sessions.start, SessionConfig(source="policy", sample_below=10, sample_prompts=7))
     run = prefetch.top_up(ws, session)
     assert run is not None
     assert (run.config.checkpoint, run.config.num_prompts, run.config.opponent) == (policy, 7, "")
@@ -236,7 +236,7 @@ def test_a_session_that_will_soon_run_dry_starts_one_sampling_run_by_itself(ws, 
     filling.add_pairs(ws, list(range(1, 13)), policy, run=run)
     assert prefetch.top_up(ws, session) is None, "12 wait"
     for _ in range(3):
-        stored.written(ws, ratings.record, sessions.next_showing(ws).id, "left")
+        stored.written(ws, ratings.record, stored.written(ws, sessions.next_showing).id, "left")
     again = prefetch.top_up(ws, stored.read(ws, sessions.get, session.id))
     assert again is not None
     assert again.config.seed != run.config.seed
@@ -253,13 +253,13 @@ def test_no_run_is_started_for_a_session_that_needs_none(ws, policy):
         SessionConfig(source="policy", target=3),
         SessionConfig(source="policy", sample_below=2),
     ):
-        session = sessions.start(ws, config)
+        session = stored.written(ws, sessions.start, config)
         assert prefetch.top_up(ws, session) is None, config
         assert prefetch.top_up(ws, stored.written(ws, sessions.end, session.id)) is None
 
 
 def test_looking_after_a_session_happens_in_the_background(ws, policy):
-    sessions.start(ws, SessionConfig(source="policy"))
+    stored.written(ws, sessions.start, SessionConfig(source="policy"))
     thread = prefetch.look_after(ws)
     assert thread is not None
     thread.join(20)
@@ -273,13 +273,13 @@ def test_a_session_asks_for_rankings_and_a_real_sampling_run_puts_them_up(ws):
     filling.add_texts(ws, 8)
     add_pairs(ws, 3)
     config = SessionConfig(source="policy", checkpoint=policy, rank=4, sample_prompts=6, sample_below=3, target=10)
-    session = sessions.start(ws, config)
-    assert sessions.next_showing(ws) is None, "pairs are not what it wants"
+    session = stored.written(ws, sessions.start, config)
+    assert stored.written(ws, sessions.next_showing) is None, "pairs are not what it wants"
     run = prefetch.top_up(ws, session)
     assert run is not None
     run = for_run(ws, run.name, lambda r: r.is_ended and not r.is_ending, may_fail=True, reaps=True)
     assert (run.state, run.message.split(".")[0]) == ("finished", "6 new rankings are ready to be rated")
-    showing = sessions.next_showing(ws)
+    showing = stored.written(ws, sessions.next_showing)
     assert showing is not None
     assert len(set(showing.texts)) == 4
     with ws.read() as db:
@@ -298,7 +298,7 @@ def test_identical_answers_leave_a_ranking_and_what_is_no_ranking_is_not_shown(w
     with ws.write() as db:
         rows = [{"prompt_id": n} for n in (1, 2, 3)]
         texts = [["a", "a", "a"], ["b", "b", "a"], ["c", "a", "a"]]  # by answer, then by prompt
-        found = checkpoints.get(ws, policy).id
+        found = stored.read(ws, checkpoints.get, policy).id
         ids = [
             [
                 prompts.add_response(db, row["prompt_id"], text, "sample", checkpoint_id=found, sampling="{}")
@@ -308,11 +308,11 @@ def test_identical_answers_leave_a_ranking_and_what_is_no_ranking_is_not_shown(w
         ]
         assert sampling._put_up_rankings(db, run, rows, ids, texts) == (2, 3, 0)
         assert sampling._put_up_rankings(db, run, rows, ids, texts) == (0, 3, 2)
-    sessions.start(ws, SessionConfig(source="policy", checkpoint=policy, rank=5, sample_below=0))
-    showing = sessions.next_showing(ws)
+    stored.written(ws, sessions.start, SessionConfig(source="policy", checkpoint=policy, rank=5, sample_below=0))
+    showing = stored.written(ws, sessions.next_showing)
     assert showing is not None
     assert sorted(showing.texts) == ["a", "b", "c"]
-    assert sessions.next_showing(ws, after=showing.id) is None, "two answers are a pair"
+    assert stored.written(ws, sessions.next_showing, after=showing.id) is None, "two answers are a pair"
 
 
 def test_a_ranking_of_two_is_refused_as_a_wish(capsys, ws):

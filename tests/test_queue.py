@@ -187,12 +187,12 @@ def test_an_ended_run_is_ending_until_nothing_is_left_of_it(ws, monkeypatch):
 
 def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_from_any_checkpoint(ws):
     first = launcher.start(ws, runs.create(ws, LONG)).name
-    wait(ws, first, lambda r: any(c.step == 4 for c in checkpoints.list_all(ws)))
+    wait(ws, first, lambda r: any(c.step == 4 for c in stored.read(ws, checkpoints.list_all)))
     second, third = (launcher.start(ws, runs.create(ws, LONG)).name for _ in range(2))
     stored.written(ws, queue.shift, third, -1)
     stored.written(ws, queue.pause, first)
     paused = wait(ws, first, lambda r: r.progress_text.startswith("paused after step"))
-    step = checkpoints.last(ws, first).step
+    step = stored.read(ws, checkpoints.last, first).step
     assert paused.progress_text.startswith(f"paused after step {step} of"), "a pause saves"
     beats = set()
     wait(ws, first, lambda r: len(beats.add(r.heartbeat_at) or beats) > 2)  # it lives, and takes no step
@@ -210,7 +210,7 @@ def test_the_queue_follows_its_order_a_pause_holds_a_run_and_a_branch_leaves_fro
     assert "Stopped and saved as" in stopped.message
     assert processes.family(runs.claim(ws, stopped)) == set()
     assert [n for n, _ in stored.read(ws, metrics.curve, stopped.id, "train/loss")] == list(
-        range(1, checkpoints.last(ws, first).step + 1)
+        range(1, stored.read(ws, checkpoints.last, first).step + 1)
     )
     wait(ws, third, lambda r: r.state == "running")
     launcher.kill(ws, third)

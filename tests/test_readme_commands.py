@@ -343,7 +343,7 @@ def test_the_commands_of_the_readmes_do_what_is_said(place, monkeypatch, capsys)
     assert (states.pop("ppo-4"), states.pop("sample-3")) == ("queued", "stopped")
     assert set(states.values()) == ({"finished"} if place.is_whole else {"finished", "stopped"})
     assert stored.read(ws, rollouts.count, stored.read(ws, runs.get, "ppo-1").id) == 8
-    assert len(checkpoints.list_all(ws, "reward")) == (7 if place.is_whole else 1)
+    assert len(stored.read(ws, checkpoints.list_all, "reward")) == (7 if place.is_whole else 1)
 
 
 def vote(ws: Workspace, winner: str, loser: str) -> None:
@@ -353,7 +353,12 @@ def vote(ws: Workspace, winner: str, loser: str) -> None:
         for prompt_id in (1, 2):
             pair = [
                 prompts.add_response(
-                    db, prompt_id, name, "sample", checkpoint_id=checkpoints.get(ws, name).id, sampling="{}"
+                    db,
+                    prompt_id,
+                    name,
+                    "sample",
+                    checkpoint_id=stored.read(ws, checkpoints.get, name).id,
+                    sampling="{}",
                 )
                 for name in (winner, loser)
             ]

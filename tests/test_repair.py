@@ -51,8 +51,8 @@ def test_runs_and_checkpoints_on_disk_that_the_database_lacks_are_told_and_taken
     assert "rlhf-studio doctor --repair" in said
     assert "2 runs (ppo-1, sft-1), 3 checkpoints" in findings(ws, is_repairing=True)["ok", "repair"]
     assert contents(ws) == before
-    assert checkpoints.get(ws, "sft-1").name == "sft-1@10"
-    assert checkpoints.parents(ws, "ppo-1@2") == {"sft": "sft-1@5", "policy": "sft-1@10"}
+    assert stored.read(ws, checkpoints.get, "sft-1").name == "sft-1@10"
+    assert stored.read(ws, checkpoints.parents, "ppo-1@2") == {"sft": "sft-1@5", "policy": "sft-1@10"}
     run = stored.read(ws, runs.get, "ppo-1")
     assert (run.state, run.is_ending, run.pid) == ("stopped", False, None)
     assert "doctor --repair" in run.message
@@ -70,7 +70,7 @@ def test_a_new_database_is_made_beside_the_folders_only_by_repair_and_knows_thei
     assert "Put studio.db back" in findings(ws)["problem", "workspace"]
     found = findings(ws, is_repairing=True)
     assert ("ok", "database") in found, found
-    assert checkpoints.get(ws, "sft-1@5").folder.is_dir()
+    assert stored.read(ws, checkpoints.get, "sft-1@5").folder.is_dir()
     assert contents(ws) == before
 
 
@@ -85,7 +85,7 @@ def test_an_older_database_does_not_know_the_run_that_came_after_it(ws, tmp_path
         "1 runs and 1 checkpoints on disk are not in studio.db (sft-2, sft-2@7)" in findings(ws)["warning", "folders"]
     )
     findings(ws, is_repairing=True)
-    assert checkpoints.get(ws, "sft-2").step == 7
+    assert stored.read(ws, checkpoints.get, "sft-2").step == 7
 
 
 def test_checkpoints_that_lack_a_file_or_are_no_folders_of_runs_are_left_out(ws):

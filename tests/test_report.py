@@ -30,7 +30,9 @@ def finish(ws, run, values, is_saved=True):
     if is_saved:
         folder = runs.folder(ws, run.name) / "checkpoints" / f"step-{max(values):06d}"
         folder.mkdir(parents=True)
-        checkpoints.add(ws, run.id, max(values), folder, base_model="starter", base_fingerprint="f", metrics={})
+        stored.written(
+            ws, checkpoints.add, run.id, max(values), folder, base_model="starter", base_fingerprint="f", metrics={}
+        )
     stored.written(ws, runs.move, run.id, "running")
     stored.written(ws, runs.move, run.id, "finished", "Done.")
     return run.name
@@ -42,7 +44,13 @@ def put_up(ws, run_name, prompt_id, *answers):
     with ws.write() as db:
         ids = [
             prompts.add_response(
-                db, prompt_id, text, "sample", run_id=run.id, sampling="{}", checkpoint_id=checkpoints.get(ws, name).id
+                db,
+                prompt_id,
+                text,
+                "sample",
+                run_id=run.id,
+                sampling="{}",
+                checkpoint_id=stored.read(ws, checkpoints.get, name).id,
             )
             for name, text in answers
         ]

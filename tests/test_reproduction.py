@@ -35,17 +35,17 @@ def ws(template, tmp_path):
 
 def plan(ws, path):
     with opening.opened(path) as bundle:
-        return repeating.plan(ws, bundle)
+        return stored.read(ws, repeating.plan, bundle)
 
 
 def start(ws, path):
     with opening.opened(path) as bundle:
-        return repeating.start(ws, bundle, repeating.plan(ws, bundle))
+        return repeating.start(ws, bundle, stored.read(ws, repeating.plan, bundle))
 
 
 def compare(ws, path, name):
     with opening.opened(path) as bundle:
-        return differences.between(ws, bundle, stored.read(ws, runs.get, name))
+        return stored.read(ws, differences.between, bundle, stored.read(ws, runs.get, name))
 
 
 def rewritten(path, change):
@@ -96,7 +96,7 @@ def test_a_run_is_run_again_in_another_workspace_and_equals_it_to_the_last_bit(t
         r"All \d+ logged values are equal to the last bit\.\nAll \d+ files with the weights and the state of its checkpoints are equal",
         out,
     )
-    one, again = checkpoints.get(first, "sft-1"), checkpoints.get(other, "sft-1")
+    one, again = stored.read(first, checkpoints.get, "sft-1"), stored.read(other, checkpoints.get, "sft-1")
     for name in ("policy/adapter_model.safetensors", "state.safetensors"):
         assert (one.folder / name).read_bytes() == (again.folder / name).read_bytes()
     assert stored.read(other, prompts.counts)["demonstrations"] == 0, "its rows come from the bundle"
@@ -141,7 +141,7 @@ def test_parents_are_found_by_their_content_under_another_name_or_named_as_missi
     run = start(ws, path)
     assert (run.state, run.config.sft_checkpoint, run.config.policy_checkpoint) == ("queued", "sft-7@10", "sft-7@10")
     assert runs.read_rows(ws, run.name, "train") == runs.read_rows(ws, "ppo-1", "train") != []
-    file = checkpoints.get(ws, "sft-7@10").folder / "state.safetensors"
+    file = stored.read(ws, checkpoints.get, "sft-7@10").folder / "state.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"!")
     with pytest.raises(CheckpointError, match=r"no checkpoint that equals sft-1@10 \(policy\)"):
         plan(ws, path)

@@ -62,8 +62,11 @@ def test_item_36_a_killed_run_that_goes_on_equals_one_that_was_left_alone_bit_fo
     """Weights of policy, average and value function, moments, random states, counters, controller: the very same files."""
     whole, (killed, resumed) = names["whole"][0], names[death]
     assert [stored.read(ws, runs.get, name).state for name in (killed, resumed)] == ["lost", "finished"]
-    assert checkpoints.last(ws, killed).step == DEATHS[death]
-    expected, found = files_of(checkpoints.last(ws, whole)), files_of(checkpoints.last(ws, resumed))
+    assert stored.read(ws, checkpoints.last, killed).step == DEATHS[death]
+    expected, found = (
+        files_of(stored.read(ws, checkpoints.last, whole)),
+        files_of(stored.read(ws, checkpoints.last, resumed)),
+    )
     assert {"policy/adapter_model.safetensors", "raw_policy/adapter_model.safetensors", "state.safetensors"} <= set(
         expected
     )
@@ -93,7 +96,7 @@ def test_item_36_its_metrics_its_texts_and_its_choice_are_those_of_the_whole_run
         for name in (whole, resumed)
     ]
     assert texts[0] == texts[1] != []
-    assert checkpoints.get(ws, whole).step == checkpoints.get(ws, resumed).step
+    assert stored.read(ws, checkpoints.get, whole).step == stored.read(ws, checkpoints.get, resumed).step
     last_words = [stored.read(ws, runs.get, name).message.replace(name, "RUN") for name in (whole, resumed)]
     assert last_words[0] == last_words[1]
     assert "the best held-out score within 5 nats of KL" in last_words[0]
@@ -102,7 +105,7 @@ def test_item_36_its_metrics_its_texts_and_its_choice_are_those_of_the_whole_run
 def test_the_choice_is_saved_with_its_own_figures_and_is_what_the_run_hands_on(ws, names):
     (whole,) = names["whole"]
     scores = dict(stored.read(ws, metrics.curve, stored.read(ws, runs.get, whole).id, "eval/score"))
-    chosen = checkpoints.get(ws, whole)
+    chosen = stored.read(ws, checkpoints.get, whole)
     assert chosen.is_chosen
     assert scores[chosen.step] == max(scores.values()) == chosen.metrics["eval/score"]
     assert f"Step {chosen.step} is handed on: the best" in stored.read(ws, runs.get, whole).message
@@ -112,8 +115,11 @@ def test_a_finished_run_with_more_iterations_ends_in_the_files_of_one_that_had_t
     """Optimizer, random states, KL controller, running scale and average go on: the very same bytes, config included."""
     whole, (short, longer) = names["whole"][0], names["longer ppo"]
     assert [stored.read(ws, runs.get, name).state for name in (short, longer)] == ["finished", "finished"]
-    assert checkpoints.last(ws, short).step == 3
-    expected, found = files_of(checkpoints.last(ws, whole)), files_of(checkpoints.last(ws, longer))
+    assert stored.read(ws, checkpoints.last, short).step == 3
+    expected, found = (
+        files_of(stored.read(ws, checkpoints.last, whole)),
+        files_of(stored.read(ws, checkpoints.last, longer)),
+    )
     assert expected.keys() == found.keys()
     assert [name for name in expected if expected[name] != found[name]] == []
     assert logged(ws, short) | logged(ws, longer) == logged(ws, whole)
@@ -125,15 +131,18 @@ def test_a_price_that_is_chosen_anew_is_taken_and_a_choice_without_a_budget_is_n
     assert after["objective/kl_coef", 3] == 0.25 != before["objective/kl_coef", 3]
     same = {key for key in after if key[0] in ("objective/kl", "objective/score", "rollout/response_tokens")}
     assert {key: after[key] for key in same if key[1] == 3} == {key: before[key] for key in same if key[1] == 3}
-    assert checkpoints.get(ws, dearer).step == 3
-    assert not any(c.is_chosen for c in checkpoints.list_all(ws) if c.run_name == dearer)
+    assert stored.read(ws, checkpoints.get, dearer).step == 3
+    assert not any(c.is_chosen for c in stored.read(ws, checkpoints.list_all) if c.run_name == dearer)
 
 
 @pytest.mark.parametrize("stage", ["sft", "reward"])
 def test_a_run_resumed_with_settings_that_touch_no_weight_ends_in_the_same_weights_and_moments(ws, names, stage):
     (whole,), (changed,) = names[f"whole {stage}"], names[f"changed {stage}"]
     assert stored.read(ws, runs.get, changed).state == "finished"
-    expected, found = files_of(checkpoints.last(ws, whole)), files_of(checkpoints.last(ws, changed))
+    expected, found = (
+        files_of(stored.read(ws, checkpoints.last, whole)),
+        files_of(stored.read(ws, checkpoints.last, changed)),
+    )
     weights = [name for name in expected if name.endswith(".safetensors")]
     assert "state.safetensors" in weights
     assert [name for name in weights if expected[name] != found[name]] == []
@@ -144,9 +153,9 @@ def test_a_run_resumed_with_settings_that_touch_no_weight_ends_in_the_same_weigh
 def test_more_epochs_go_through_the_rows_as_a_longer_run_would_and_end_at_its_learning_rate(ws, names, stage):
     (whole,), (short, longer) = names[f"whole {stage}"], names[f"longer {stage}"]
     expected, after = logged(ws, whole), logged(ws, longer)
-    done = checkpoints.last(ws, short).step
-    last = checkpoints.last(ws, whole).step
-    assert checkpoints.last(ws, longer).step == last
+    done = stored.read(ws, checkpoints.last, short).step
+    last = stored.read(ws, checkpoints.last, whole).step
+    assert stored.read(ws, checkpoints.last, longer).step == last
     rates = {key: value for key, value in after.items() if key[0] == "train/lr"}
     assert [step for _, step in rates] == list(range(done + 1, last + 1)) != []
     assert rates == {key: expected[key] for key in rates}
@@ -162,7 +171,7 @@ def test_fewer_epochs_than_were_done_are_refused_with_both_numbers(ws, names):
 def test_item_40_a_run_that_meets_a_nan_pauses_with_the_reason_and_its_last_good_state(ws, names, stage, last_step):
     (name,) = names[f"nan {stage}"]
     run = stored.read(ws, runs.get, name)
-    saved = checkpoints.last(ws, name)
+    saved = stored.read(ws, checkpoints.last, name)
     assert (run.state, saved.step) == ("stopped", last_step)
     assert run.is_fault
     assert follow.report_end(ws, run) == 1, "a script does not go on with it"
@@ -171,7 +180,7 @@ def test_item_40_a_run_that_meets_a_nan_pauses_with_the_reason_and_its_last_good
     assert "weights are as they were" in run.message
     assert f"saved as {saved.name}: resume continues from there" in run.message
     if stage == "ppo":
-        whole = checkpoints.get(ws, f"{names['whole'][0]}@3")
+        whole = stored.read(ws, checkpoints.get, f"{names['whole'][0]}@3")
         mine, other = files_of(saved), files_of(whole)
         weights = [name for name in mine if name.endswith(".safetensors") and name != "state.safetensors"]
         assert len(weights) == 4
@@ -183,7 +192,7 @@ def test_checkpoints_are_saved_where_the_kl_first_reaches_a_value_and_not_again_
     kl = dict(stored.read(ws, metrics.curve, stored.read(ws, runs.get, whole).id, "objective/kl"))
     first = {value: min(step for step in kl if kl[step] >= value) for value in (0.4, 0.75)}
     assert len(set(first.values())) == 2
-    saved = {c.step: c for c in checkpoints.list_all(ws) if c.run_name == whole}
+    saved = {c.step: c for c in stored.read(ws, checkpoints.list_all) if c.run_name == whole}
     assert set(saved) == {0, *first.values(), 5}, "the start is the choice, and the end is always saved"
     for value, step in first.items():
         assert saved[step].metrics[checkpoints.SAVED_AT_KL] == value
@@ -194,5 +203,5 @@ def test_checkpoints_are_saved_where_the_kl_first_reaches_a_value_and_not_again_
         )
     assert saved[5].metrics["eval/kl"] != saved[0].metrics["eval/kl"]
     assert checkpoints.SAVED_AT_KL not in saved[5].metrics
-    again = {c.step for c in checkpoints.list_all(ws) if c.run_name == resumed and c.step > 3}
+    again = {c.step for c in stored.read(ws, checkpoints.list_all) if c.run_name == resumed and c.step > 3}
     assert again == {first[0.75], 5}, "0.4 was saved by the run that it goes on from"

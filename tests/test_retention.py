@@ -65,7 +65,7 @@ def ws(tmp_path):
 
 
 def steps(ws, name):
-    return sorted(c.step for c in checkpoints.list_all(ws) if c.run_name == name)
+    return sorted(c.step for c in stored.read(ws, checkpoints.list_all) if c.run_name == name)
 
 
 def folders(ws, name):
@@ -87,10 +87,10 @@ def go(ws, run):
 
 
 def test_a_real_run_keeps_its_newest_ones_and_its_log_says_what_left(trained):
-    last = checkpoints.get(trained, "sft-1").step
+    last = stored.read(trained, checkpoints.get, "sft-1").step
     assert last > 4
     assert steps(trained, "sft-1") == folders(trained, "sft-1") == [last - 1, last]
-    deleted = [c.step for c in checkpoints.list_all(trained, has_deleted=True) if c.deleted_at]
+    deleted = [c.step for c in stored.read(trained, checkpoints.list_all, has_deleted=True) if c.deleted_at]
     assert sorted(deleted) == list(range(1, last - 1)), "their rows stay"
     assert "Deleted sft-1@1 (keep_checkpoints 2)." in runs.tail_log(trained, "sft-1")
     assert stored.tables(trained)["unfinished_deletions"] == []
@@ -112,11 +112,18 @@ def test_ppo_that_keeps_two_is_killed_and_resumed_ends_in_the_same_bytes(trained
         assert left == [step for step in folders(trained, run.name) if step <= left[-1]]
         assert len(left) <= 4
         resumed = go(trained, runs.resume(trained, run.name))
-    assert files_of(checkpoints.last(trained, whole.name)) == files_of(checkpoints.last(trained, resumed.name))
-    assert checkpoints.get(trained, whole.name).step == checkpoints.get(trained, resumed.name).step
-    assert files_of(checkpoints.get(trained, whole.name)) == files_of(checkpoints.get(trained, resumed.name))
+    assert files_of(stored.read(trained, checkpoints.last, whole.name)) == files_of(
+        stored.read(trained, checkpoints.last, resumed.name)
+    )
+    assert (
+        stored.read(trained, checkpoints.get, whole.name).step
+        == stored.read(trained, checkpoints.get, resumed.name).step
+    )
+    assert files_of(stored.read(trained, checkpoints.get, whole.name)) == files_of(
+        stored.read(trained, checkpoints.get, resumed.name)
+    )
     kept = steps(trained, resumed.name)
-    assert {7, 8, checkpoints.get(trained, resumed.name).step} <= set(kept)
+    assert {7, 8, stored.read(trained, checkpoints.get, resumed.name).step} <= set(kept)
     assert len(kept) <= 4
 
 

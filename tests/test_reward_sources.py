@@ -39,7 +39,9 @@ def ws(tmp_path):
     stored.written(workspace, runs.move, run.id, "finished")
     folder = runs.folder(workspace, run.name) / "checkpoints" / "step-1"
     folder.mkdir(parents=True)
-    checkpoints.add(workspace, run.id, 1, folder, base_model="starter", base_fingerprint="f", metrics={})
+    stored.written(
+        workspace, checkpoints.add, run.id, 1, folder, base_model="starter", base_fingerprint="f", metrics={}
+    )
     (workspace.rewards / "short.py").write_text(SHORT)
     return workspace
 
@@ -143,7 +145,7 @@ def test_the_functions_text_is_frozen_with_the_run_and_goes_on_with_it(ws):
     stored.written(ws, runs.move, run.id, "stopped")
     folder = runs.folder(ws, run.name) / "checkpoints" / "step-1"
     folder.mkdir(parents=True)
-    checkpoints.add(ws, run.id, 1, folder, base_model="starter", base_fingerprint="f", metrics={})
+    stored.written(ws, checkpoints.add, run.id, 1, folder, base_model="starter", base_fingerprint="f", metrics={})
     assert runs.read_rows(ws, runs.resume(ws, run.name).name, "rewards")[0]["source"] == SHORT
 
 
@@ -174,7 +176,7 @@ def test_ppo_runs_on_a_function_alone_through_the_command_line_and_a_worker(tmp_
     assert list(lengths) == [1, 2]
     scores = dict(stored.read(workspace, metrics.curve, run.id, "objective/score"))
     assert scores == pytest.approx({step: 0.5 * value for step, value in lengths.items()})
-    assert checkpoints.get(workspace, "ppo-1").step == 2
+    assert stored.read(workspace, checkpoints.get, "ppo-1").step == 2
     sample = stored.read(workspace, metrics.list_samples, run.id)[0]
     assert json.loads(sample["components"]) == {"short": float(-len(sample["response"]))}
     check_rollouts_at_the_terminal(workspace, capsys, lengths)

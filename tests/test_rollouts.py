@@ -46,7 +46,9 @@ def ws(tmp_path):
     run = runs.create(workspace, SFTConfig())
     folder = runs.folder(workspace, run.name) / "checkpoints" / "step-1"
     folder.mkdir(parents=True)
-    checkpoints.add(workspace, run.id, 1, folder, base_model="starter", base_fingerprint="f", metrics={})
+    stored.written(
+        workspace, checkpoints.add, run.id, 1, folder, base_model="starter", base_fingerprint="f", metrics={}
+    )
     (workspace.rewards / "short.py").write_text(SHORT)
     return workspace
 
@@ -153,7 +155,7 @@ def test_a_rollout_has_its_prompt_components_tokens_and_the_checkpoint_that_samp
     run = new_run(ws)
     folder = runs.folder(ws, run.name) / "checkpoints" / "step-1"
     folder.mkdir(parents=True)
-    checkpoints.add(ws, run.id, 1, folder, base_model="starter", base_fingerprint="f", metrics={})
+    stored.written(ws, checkpoints.add, run.id, 1, folder, base_model="starter", base_fingerprint="f", metrics={})
     given = rollout(2, score=2.5)
     texts = {token: f"t{token}" for token in given.tokens.response_ids[:3]}
     for iteration in (1, 2, 3):

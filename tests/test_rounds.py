@@ -114,7 +114,7 @@ def test_a_snapshot_that_says_it_compares_answers_of_a_later_run_makes_no_circle
 
 
 def test_a_snapshot_names_who_answered_and_not_who_did_not(ws):
-    ids = {name: checkpoints.get(ws, name).id for name in ("sft-1@10", "ppo-1@30")}
+    ids = {name: stored.read(ws, checkpoints.get, name).id for name in ("sft-1@10", "ppo-1@30")}
     assert stored.read(ws, snapshots.answered_by, 1) == [ids["sft-1@10"]]
     assert stored.read(ws, snapshots.answered_by, 2) == sorted(ids.values())
 
@@ -132,7 +132,7 @@ def test_votes_against_the_sft_checkpoint_it_began_with_are_counted_for_each_pol
                 "INSERT INTO rating_events (uuid, comparison_id, outcome, rater, created_at) VALUES (?, ?, ?, ?, ?)",
                 [uuid, row["id"], outcome, rater, "2026-01-01T00:00:00.000+00:00"],
             )
-    found = stored.read(ws, leaderboard.against_sft, checkpoints.list_all(ws))
+    found = stored.read(ws, leaderboard.against_sft, stored.read(ws, checkpoints.list_all))
     assert round_figures.read(ws)[1].votes == found["ppo-1@30"]
     assert list(found) == ["ppo-1@30"]
     met = found["ppo-1@30"]

@@ -61,8 +61,16 @@ def run_in(ws, state):
 def add_checkpoint(ws, run, step=1, base="base", fingerprint="f", **choice):
     folder = runs.folder(ws, run.name) / "checkpoints" / f"step-{step}"
     folder.mkdir(parents=True)
-    return checkpoints.add(
-        ws, run.id, step, folder, base_model=base, base_fingerprint=fingerprint, metrics={"eval/loss": 1.0}, **choice
+    return stored.written(
+        ws,
+        checkpoints.add,
+        run.id,
+        step,
+        folder,
+        base_model=base,
+        base_fingerprint=fingerprint,
+        metrics={"eval/loss": 1.0},
+        **choice,
     )
 
 
@@ -245,7 +253,7 @@ def test_resume_makes_a_new_run_on_the_same_rows_from_the_newest_checkpoint(ws):
     stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Later"}], "Answer")
     resumed = runs.resume(ws, run.name)
     assert (resumed.name, resumed.state, resumed.config) == ("sft-2", "queued", run.config)
-    assert resumed.resumed_from == checkpoints.get(ws, newest).id
+    assert resumed.resumed_from == stored.read(ws, checkpoints.get, newest).id
     assert runs.read_rows(ws, resumed.name, "train") == runs.read_rows(ws, run.name, "train")
 
 
@@ -260,20 +268,20 @@ def test_a_runs_name_means_its_newest_checkpoint(ws):
     run = run_in(ws, "finished")
     add_checkpoint(ws, run, 5)
     add_checkpoint(ws, run, 100)
-    assert checkpoints.get(ws, "sft-1").name == "sft-1@100"
-    assert checkpoints.get(ws, "sft-1@5").step == 5
-    assert [c.name for c in checkpoints.list_all(ws, "sft")] == ["sft-1@100", "sft-1@5"]
-    assert [c.name for c in checkpoints.list_all(ws, is_newest_of_run=True)] == ["sft-1@100"]
+    assert stored.read(ws, checkpoints.get, "sft-1").name == "sft-1@100"
+    assert stored.read(ws, checkpoints.get, "sft-1@5").step == 5
+    assert [c.name for c in stored.read(ws, checkpoints.list_all, "sft")] == ["sft-1@100", "sft-1@5"]
+    assert [c.name for c in stored.read(ws, checkpoints.list_all, is_newest_of_run=True)] == ["sft-1@100"]
 
 
 def test_a_checkpoint_whose_folder_is_gone_is_named(ws):
     run = run_in(ws, "finished")
     add_checkpoint(ws, run)
-    checkpoints.get(ws, run.name).folder.rmdir()
+    stored.read(ws, checkpoints.get, run.name).folder.rmdir()
     with pytest.raises(
         CheckpointError, match=r"The folder of checkpoint sft-1@1 is gone \(runs/sft-1/checkpoints/step-1\)"
     ):
-        checkpoints.get(ws, run.name)
+        stored.read(ws, checkpoints.get, run.name)
 
 
 def test_a_long_curve_is_thinned_with_its_first_point_and_its_last_step_kept(ws):
@@ -361,13 +369,13 @@ def test_a_finished_run_has_nothing_to_resume_but_from_an_earlier_checkpoint(ws)
     for name in (run.name, late):
         with pytest.raises(RunError, match=f"is finished: all its steps are done at {late}"):
             runs.resume(ws, name)
-    assert runs.resume(ws, early).resumed_from == checkpoints.get(ws, early).id
+    assert runs.resume(ws, early).resumed_from == stored.read(ws, checkpoints.get, early).id
     assert len(stored.read(ws, runs.list_all)) == 2
 
 
 def test_a_checkpoint_that_lacks_a_file_is_refused_at_once(ws):
     name = add_checkpoint(ws, run_in(ws, "stopped"), 10)
-    folder = checkpoints.get(ws, name).folder
+    folder = stored.read(ws, checkpoints.get, name).folder
     (folder / "meta.json").write_text('{"checksums": {"policy/adapter_model.safetensors": 1}}')
     with pytest.raises(CheckpointError, match=f"{name} is incomplete: it has no policy/adapter_model.safetensors"):
         runs.resume(ws, name)
@@ -383,7 +391,7 @@ def test_a_gpu_that_nobody_knows_of_is_refused_before_the_start(ws, monkeypatch)
     assert stored.read(ws, runs.list_all) == []
     assert main([*words, "--queue"]) == 0, "torchrun or SLURM may start it where there is one"
     monkeypatch.setattr(gpus, "may_be_there", lambda: True)
-    assert memory_fit.fit(ws, prepare.resolve(ws, SFTConfig(device="cuda"))).needed > 0
+    assert stored.read(ws, memory_fit.fit, prepare.resolve(ws, SFTConfig(device="cuda"))).needed > 0
 
 
 @pytest.mark.parametrize("cut", [0, 5, 200, 5000])
@@ -407,11 +415,11 @@ def test_a_run_hands_on_its_chosen_checkpoint_and_goes_on_from_its_last(ws):
     add_checkpoint(ws, run, 0, is_chosen=True)
     chosen = add_checkpoint(ws, run, 10, is_chosen=True)
     last = add_checkpoint(ws, run, 30)
-    assert chosen == checkpoints.get(ws, run.name).name == checkpoints.newest(ws, "sft").name
-    assert last == checkpoints.last(ws, run.name).name
-    assert runs.resume(ws, run.name).resumed_from == checkpoints.get(ws, last).id
-    assert [c.name for c in checkpoints.list_all(ws) if c.is_chosen] == [chosen], "one of a run"
-    handed_on = checkpoints.list_all(ws, "sft", is_newest_of_run=True)
+    assert chosen == stored.read(ws, checkpoints.get, run.name).name == stored.read(ws, checkpoints.newest, "sft").name
+    assert last == stored.read(ws, checkpoints.last, run.name).name
+    assert runs.resume(ws, run.name).resumed_from == stored.read(ws, checkpoints.get, last).id
+    assert [c.name for c in stored.read(ws, checkpoints.list_all) if c.is_chosen] == [chosen], "one of a run"
+    handed_on = stored.read(ws, checkpoints.list_all, "sft", is_newest_of_run=True)
     assert [c.name for c in handed_on] == [chosen, f"{older.name}@9"]
 
 
@@ -438,7 +446,7 @@ def test_a_run_killed_again_before_its_own_first_save_goes_on_from_the_newest_st
     add_checkpoint(ws, again, copied, is_chosen=True)  # what a resumed PPO run lays down before its first step
     stored.written(ws, runs.move, again.id, "lost")
     newest = began_at if copied < 8 else f"{again.name}@8"
-    assert newest in launcher.next_step(ws, stored.read(ws, runs.get, again.id))
+    assert newest in stored.read(ws, launcher.next_step, stored.read(ws, runs.get, again.id))
     third = runs.resume(ws, again.name)
     assert stored.read(ws, checkpoints.name_of, third.resumed_from) == newest
     stored.written(ws, runs.begin, third.id, "cpu")
@@ -447,18 +455,21 @@ def test_a_run_killed_again_before_its_own_first_save_goes_on_from_the_newest_st
         "also when it laid down nothing"
     )
     own = add_checkpoint(ws, again, 9)
-    assert runs.resume(ws, again.name).resumed_from == checkpoints.get(ws, own).id
-    assert runs.resume(ws, f"{again.name}@{copied}").resumed_from == checkpoints.get(ws, f"{again.name}@{copied}").id
+    assert runs.resume(ws, again.name).resumed_from == stored.read(ws, checkpoints.get, own).id
+    assert (
+        runs.resume(ws, f"{again.name}@{copied}").resumed_from
+        == stored.read(ws, checkpoints.get, f"{again.name}@{copied}").id
+    )
 
 
 def test_a_newest_state_whose_folder_is_gone_is_said_and_nothing_older_is_taken_in_silence(ws):
     run = run_in(ws, "lost")
     add_checkpoint(ws, run, 3)
     newest = add_checkpoint(ws, run, 7)
-    checkpoints.get(ws, newest).folder.rmdir()
+    stored.read(ws, checkpoints.get, newest).folder.rmdir()
     with pytest.raises(CheckpointError, match=f"The folder of checkpoint {newest} is gone"):
         runs.resume(ws, run.name)
-    assert f"The folder of checkpoint {newest} is gone" in launcher.next_step(ws, run)
+    assert f"The folder of checkpoint {newest} is gone" in stored.read(ws, launcher.next_step, run)
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/etc", "..", "a/b", ""])

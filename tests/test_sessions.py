@@ -68,7 +68,7 @@ def add_reward(ws):
         if first and not list(db.query("SELECT 1 FROM rating_events")):
             ratings.record_import(db, first["id"])
     reward = filling.add_checkpoint(ws, filling.add_run(ws, RewardConfig(sft_checkpoint=sft)))
-    return checkpoints.get(ws, reward).id
+    return stored.read(ws, checkpoints.get, reward).id
 
 
 def vote(ws, showing, outcome=None, **facts):
@@ -81,7 +81,7 @@ def vote(ws, showing, outcome=None, **facts):
 def rate_all(ws, judge=vote):
     """Rate until the session shows nothing more."""
     num = 0
-    while showing := sessions.next_showing(ws):
+    while showing := stored.written(ws, sessions.next_showing):
         judge(ws, showing)
         num += 1
     return num
@@ -104,7 +104,7 @@ def test_sqlite_refuses_to_change_or_delete_what_a_session_recorded(ws, table, a
     add_pairs(ws, 4)
     reward = add_reward(ws)
     stored.written(ws, guidelines.write, "Short is good.")
-    session = sessions.start(ws, SessionConfig())
+    session = stored.written(ws, sessions.start, SessionConfig())
     stored.written(ws, sessions.add_run, session.id, stored.read(ws, runs.list_all)[0].id)
     stored.written(
         ws,
@@ -112,7 +112,7 @@ def test_sqlite_refuses_to_change_or_delete_what_a_session_recorded(ws, table, a
         reward,
         [(row["id"], [[1.0], [0.0]]) for row in stored.read(ws, predictions.pending, reward)],
     )
-    showing = sessions.next_showing(ws)
+    showing = stored.written(ws, sessions.next_showing)
     assert stored.written(ws, predictions.reveal, showing.id, vote(ws, showing).id)
     assert rows_of(ws, table), "nothing to refuse"
     with ws.read() as db:
@@ -127,7 +127,7 @@ def test_sqlite_refuses_to_change_or_delete_what_a_session_recorded(ws, table, a
 
 def test_a_session_rests_after_a_block_and_is_done_at_its_target(ws):
     add_pairs(ws, 30)
-    session = sessions.start(ws, SessionConfig(target=12, block_size=5, repeat_share=0.0))
+    session = stored.written(ws, sessions.start, SessionConfig(target=12, block_size=5, repeat_share=0.0))
     assert rate_all(ws) == 5
     assert stored.read(ws, sessions.get, session.id).state == "resting"
     assert stored.written(ws, sessions.resume, session.id).state == "running"
@@ -138,30 +138,30 @@ def test_a_session_rests_after_a_block_and_is_done_at_its_target(ws):
     assert (done.state, done.num_given) == ("done", 12)
     assert stored.written(ws, sessions.end, session.id).state == "ended"
     assert stored.read(ws, sessions.active) is None
-    assert sessions.next_showing(ws) is not None, "other pairs can be rated without a session"
+    assert stored.written(ws, sessions.next_showing) is not None, "other pairs can be rated without a session"
 
 
 def test_undo_leads_back_into_a_full_block_and_a_skip_does_not_count(ws):
     add_pairs(ws, 30)
-    session = sessions.start(ws, SessionConfig(target=20, block_size=5, repeat_share=0.0))
-    vote(ws, sessions.next_showing(ws), "skip", reason="other")
+    session = stored.written(ws, sessions.start, SessionConfig(target=20, block_size=5, repeat_share=0.0))
+    vote(ws, stored.written(ws, sessions.next_showing), "skip", reason="other")
     assert rate_all(ws) == 5
     last = stored.undone(ws)
     back = stored.read(ws, sessions.get, session.id)
     assert (back.state, back.num_given) == ("running", 4)
-    assert sessions.next_showing(ws).id == last.showing_id
+    assert stored.written(ws, sessions.next_showing).id == last.showing_id
     assert rate_all(ws) == 1
     assert stored.read(ws, sessions.get, session.id).state == "resting"
 
 
 def test_undo_stops_at_the_start_of_the_session_at_work(ws):
     add_pairs(ws, 12)
-    old = sessions.start(ws, SessionConfig(target=2, block_size=5, repeat_share=0.0))
+    old = stored.written(ws, sessions.start, SessionConfig(target=2, block_size=5, repeat_share=0.0))
     for _ in range(2):
-        vote(ws, sessions.next_showing(ws))
+        vote(ws, stored.written(ws, sessions.next_showing))
     stored.written(ws, sessions.end, old.id)
-    new = sessions.start(ws, SessionConfig(repeat_share=0.0))
-    vote(ws, sessions.next_showing(ws))
+    new = stored.written(ws, sessions.start, SessionConfig(repeat_share=0.0))
+    vote(ws, stored.written(ws, sessions.next_showing))
 
     def take_back():
         with ws.write() as db:
@@ -177,22 +177,22 @@ def test_undo_stops_at_the_start_of_the_session_at_work(ws):
 
 def test_a_session_goes_on_after_a_restart_with_the_pair_that_was_on_the_screen(ws):
     add_pairs(ws, 20)
-    session = sessions.start(ws, SessionConfig())
-    vote(ws, sessions.next_showing(ws))
-    shown = sessions.next_showing(ws)
+    session = stored.written(ws, sessions.start, SessionConfig())
+    vote(ws, stored.written(ws, sessions.next_showing))
+    shown = stored.written(ws, sessions.next_showing)
     again = Workspace.open(ws.root)
     assert stored.read(again, sessions.active) == stored.read(ws, sessions.get, session.id)
-    assert sessions.next_showing(again) == shown
+    assert stored.written(again, sessions.next_showing) == shown
 
 
 def test_a_paused_session_lets_others_work_and_is_taken_up_where_it_was(ws):
     add_pairs(ws, 20)
-    first = sessions.start(ws, SessionConfig())
-    vote(ws, sessions.next_showing(ws))
+    first = stored.written(ws, sessions.start, SessionConfig())
+    vote(ws, stored.written(ws, sessions.next_showing))
     with pytest.raises(RatingError, match=f"Session {first.id} is running"):
-        sessions.start(ws, SessionConfig())
+        stored.written(ws, sessions.start, SessionConfig())
     stored.written(ws, sessions.pause, first.id)
-    second = sessions.start(ws, SessionConfig(target=1))
+    second = stored.written(ws, sessions.start, SessionConfig(target=1))
     with pytest.raises(RatingError, match=f"Session {second.id} is running"):
         stored.written(ws, sessions.resume, first.id)
     rate_all(ws)
@@ -205,7 +205,7 @@ def test_a_paused_session_lets_others_work_and_is_taken_up_where_it_was(ws):
 def test_a_session_takes_only_what_it_was_asked_for(ws):
     add_pairs(ws, 6, category="sum")
     add_pairs(ws, 6, category="why", start=6)
-    sessions.start(ws, SessionConfig(categories=" why", repeat_share=0.0))
+    stored.written(ws, sessions.start, SessionConfig(categories=" why", repeat_share=0.0))
     assert rate_all(ws) == 6
     with ws.read() as db:
         found = db.query("SELECT DISTINCT p.category FROM session_items i JOIN prompts p ON p.id = i.prompt_id")
@@ -224,17 +224,17 @@ def test_a_source_is_a_policy_a_policy_against_sft_or_imported_pairs(ws):
         (SessionConfig(source="policy"), range(10, 13)),
         (SessionConfig(source="policy_vs_sft", checkpoint=other, opponent=sft), range(20, 23)),
     ):
-        session = sessions.start(ws, config.model_copy(update={"repeat_share": 0.0}))
+        session = stored.written(ws, sessions.start, config.model_copy(update={"repeat_share": 0.0}))
         found = set()
-        while showing := sessions.next_showing(ws):
+        while showing := stored.written(ws, sessions.next_showing):
             found.add(int(showing.left.split()[1]))
             vote(ws, showing)
         assert found == set(numbers), config.source
         stored.written(ws, sessions.end, session.id)
     with pytest.raises(RatingError, match="cannot be compared with itself"):
-        sessions.start(ws, SessionConfig(source="policy_vs_sft"))
+        stored.written(ws, sessions.start, SessionConfig(source="policy_vs_sft"))
     with pytest.raises(RatingError, match="go with the sources"):
-        sessions.start(ws, SessionConfig(checkpoint=sft))
+        stored.written(ws, sessions.start, SessionConfig(checkpoint=sft))
 
 
 def test_a_comparison_on_held_out_prompts_shows_no_pair_that_waits_on_others_and_says_so(ws):
@@ -242,25 +242,25 @@ def test_a_comparison_on_held_out_prompts_shows_no_pair_that_waits_on_others_and
     one, other = (filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig())) for _ in range(2))
     add_pairs(ws, 3, run=filling.add_run(ws, SampleConfig(checkpoint=one, opponent=other)).id)
     config = session_config.head_to_head(one, other, 5).model_copy(update={"sample_below": 0})
-    session = sessions.start(ws, config)
-    assert sessions.next_showing(ws) is None
+    session = stored.written(ws, sessions.start, config)
+    assert stored.written(ws, sessions.next_showing) is None
     with ws.read() as db:
-        assert "has a prompt of the validation split" in sessions.why_nothing(ws, db, session)
+        assert "has a prompt of the validation split" in sessions.why_nothing(db, session)
     stored.written(ws, sessions.end, session.id)
-    sessions.start(ws, config.model_copy(update={"split": "train"}))
-    assert sessions.next_showing(ws)
+    stored.written(ws, sessions.start, config.model_copy(update={"split": "train"}))
+    assert stored.written(ws, sessions.next_showing)
 
 
 def test_the_guideline_in_force_is_stored_with_each_item(ws):
     add_pairs(ws, 20)
-    sessions.start(ws, SessionConfig())
+    stored.written(ws, sessions.start, SessionConfig())
     assert stored.read(ws, guidelines.current).version == 0
-    vote(ws, sessions.next_showing(ws))
+    vote(ws, stored.written(ws, sessions.next_showing))
     first = stored.written(ws, guidelines.write, "Short is good.")
     assert stored.written(ws, guidelines.write, " Short is good. ") == first, "the same text is no new version"
-    vote(ws, sessions.next_showing(ws))
+    vote(ws, stored.written(ws, sessions.next_showing))
     second = stored.written(ws, guidelines.write, "Long is good.")
-    vote(ws, sessions.next_showing(ws))
+    vote(ws, stored.written(ws, sessions.next_showing))
     assert [row["guideline_id"] for row in rows_of(ws)] == [None, first.version, second.version]
     with pytest.raises(DataError, match="is empty"):
         stored.written(ws, guidelines.write, "  ")
@@ -271,7 +271,7 @@ def test_the_guideline_in_force_is_stored_with_each_item(ws):
 
 def test_a_tenth_are_repeats_half_of_them_swapped_and_none_is_repeated_twice(ws):
     add_pairs(ws, 200)
-    sessions.start(ws, SessionConfig(target=200, block_size=500))
+    stored.written(ws, sessions.start, SessionConfig(target=200, block_size=500))
     rate_all(ws)
     items = rows_of(ws)
     repeats = [row for row in items if row["arm"] == "repeat"]
@@ -285,7 +285,7 @@ def test_a_tenth_are_repeats_half_of_them_swapped_and_none_is_repeated_twice(ws)
 
 def test_rankings_come_again_too_half_of_them_in_reverse(ws):
     add_rankings(ws, 60, 5)
-    sessions.start(ws, SessionConfig(target=60, block_size=500, repeat_share=0.2, rank=5))
+    stored.written(ws, sessions.start, SessionConfig(target=60, block_size=500, repeat_share=0.2, rank=5))
     rate_all(ws, rank_well)
     repeats = [row for row in rows_of(ws) if row["arm"] == "repeat"]
     assert 10 <= len(repeats) <= 14
@@ -300,7 +300,7 @@ def test_rankings_come_again_too_half_of_them_in_reverse(ws):
 @pytest.mark.parametrize("choose", ["random", "newest", "uncertainty", "margin", "diversity"])
 def test_no_prompt_comes_twice_within_five_items(ws, choose):
     add_pairs(ws, 12, per_prompt=6)
-    sessions.start(ws, SessionConfig(target=80, block_size=500, choose=choose, repeat_share=0.2))
+    stored.written(ws, sessions.start, SessionConfig(target=80, block_size=500, choose=choose, repeat_share=0.2))
     rate_all(ws)
     shown = [row["prompt_id"] for row in rows_of(ws)]
     assert len(shown) > 60
@@ -348,7 +348,7 @@ def test_score_kind_and_probability_are_stored_with_the_showing(ws):
     stored.written(
         ws, predictions.add, reward, [(row["id"], [[n / 10, 0.0], [0.0, 0.0]]) for n, row in enumerate(waiting)]
     )
-    sessions.start(ws, SessionConfig(random_share=0.0, repeat_share=0.0))
+    stored.written(ws, sessions.start, SessionConfig(random_share=0.0, repeat_share=0.0))
     rate_all(ws)
     items = rows_of(ws)
     assert {row["arm"] for row in items} == {"uncertainty"}
@@ -397,10 +397,10 @@ def test_a_prediction_is_shown_as_the_sides_stand_and_a_change_of_mind_after_it_
     stored.written(
         ws, predictions.add, reward, [(row["id"], [[2.0], [0.0]]) for row in waiting]
     )  # slot 0 is the good one
-    session = sessions.start(ws, SessionConfig(show_predictions=True, repeat_share=0.0))
+    session = stored.written(ws, sessions.start, SessionConfig(show_predictions=True, repeat_share=0.0))
     good = 1 / (1 + math.exp(-2.0))
     for number in range(4):
-        showing = sessions.next_showing(ws)
+        showing = stored.written(ws, sessions.next_showing)
         is_left = showing.left.startswith("good")
         seen = stored.written(ws, predictions.reveal, showing.id, vote(ws, showing, "right" if is_left else "left").id)
         assert seen.left == pytest.approx(good if is_left else 1 - good)
@@ -418,8 +418,8 @@ def test_a_prediction_is_shown_as_the_sides_stand_and_a_change_of_mind_after_it_
 def test_what_is_shown_soonest_is_predicted_first(ws):
     add_pairs(ws, 8)
     reward = add_reward(ws)
-    sessions.start(ws, SessionConfig(block_size=5))
-    showing = sessions.next_showing(ws)
+    stored.written(ws, sessions.start, SessionConfig(block_size=5))
+    showing = stored.written(ws, sessions.next_showing)
     waiting = [row["id"] for row in stored.read(ws, predictions.pending, reward)]
     queued = [row["comparison_id"] for row in rows_of(ws, "session_queue")]
     assert waiting[:5] == [showing.comparison_id, *queued]
@@ -431,9 +431,9 @@ def test_what_is_shown_soonest_is_predicted_first(ws):
 
 def play(ws, outcomes, config=None):
     """A session with these outcomes, one vote a pair."""
-    session = sessions.start(ws, config or SessionConfig(repeat_share=0.0, block_size=500))
+    session = stored.written(ws, sessions.start, config or SessionConfig(repeat_share=0.0, block_size=500))
     for outcome in outcomes:
-        vote(ws, sessions.next_showing(ws), outcome, elapsed_ms=1000)
+        vote(ws, stored.written(ws, sessions.next_showing), outcome, elapsed_ms=1000)
     return session
 
 
@@ -460,14 +460,14 @@ def test_a_pause_counts_little_in_the_pace():
 
 def test_agreement_with_oneself_is_about_the_response_and_not_about_the_side(ws):
     add_pairs(ws, 120)
-    session = sessions.start(ws, SessionConfig(target=120, block_size=500, repeat_share=0.3))
+    session = stored.written(ws, sessions.start, SessionConfig(target=120, block_size=500, repeat_share=0.3))
     rate_all(ws)  # always the good one
     found = stored.read(ws, session_summary.card, session.id)
     assert found.self_agreement.num > 30
     assert found.self_agreement.value == 1.0
     other = Workspace.open(ws.root.parent / "other")
     add_pairs(other, 120)
-    session = sessions.start(other, SessionConfig(target=120, block_size=500, repeat_share=0.3))
+    session = stored.written(other, sessions.start, SessionConfig(target=120, block_size=500, repeat_share=0.3))
     rate_all(other, lambda ws, showing: vote(ws, showing, "left"))  # always the left one
     found = stored.read(other, session_summary.card, session.id)
     assert (found.same_sides.value, found.swapped_sides.value, found.left.value) == (1.0, 0.0, 1.0)
@@ -475,14 +475,14 @@ def test_agreement_with_oneself_is_about_the_response_and_not_about_the_side(ws)
 
 def test_of_a_ranking_that_comes_again_the_share_of_pairs_in_the_same_order_counts(ws):
     add_rankings(ws, 40, 3)
-    session = sessions.start(ws, SessionConfig(target=40, block_size=500, repeat_share=0.3, rank=3))
+    session = stored.written(ws, sessions.start, SessionConfig(target=40, block_size=500, repeat_share=0.3, rank=3))
     rate_all(ws, rank_well)
     found = stored.read(ws, session_summary.card, session.id)
     assert found.self_agreement.num >= 10
     assert found.self_agreement.value == found.swapped_sides.value == 1.0
     other = Workspace.open(ws.root.parent / "other")
     add_rankings(other, 40, 3)
-    session = sessions.start(other, SessionConfig(target=40, block_size=500, repeat_share=0.3, rank=3))
+    session = stored.written(other, sessions.start, SessionConfig(target=40, block_size=500, repeat_share=0.3, rank=3))
     rate_all(
         other, lambda ws, showing: stored.written(ws, ratings.record, showing.id, "ranking", ranks=[1, 2, 3])
     )  # as they stand
@@ -506,7 +506,7 @@ def test_places_agree_pair_by_pair_and_a_tie_only_with_a_tie():
 def add_simulated_sessions(ws, num, repeats, error_rate, rng):
     """Sessions of a rater who errs independently at this rate: each pair once, then once more, the sides in any order."""
     add_pairs(ws, repeats)
-    made = [sessions.start(ws, SessionConfig(), rater=f"rater {number}").id for number in range(num)]
+    made = [stored.written(ws, sessions.start, SessionConfig(), rater=f"rater {number}").id for number in range(num)]
     with ws.write() as db:
         pairs = list(
             db.query(
@@ -584,5 +584,5 @@ def test_a_session_that_would_show_more_than_all_items_again_is_refused(ws):
     with pytest.raises(
         RatingError, match=r"repeat_share = 0.9 and second_looks = 0.9 are more than all items together\. Lower one"
     ):
-        sessions.start(ws, SessionConfig(repeat_share=0.9, second_looks=0.9))
-    assert sessions.start(ws, SessionConfig(repeat_share=0.5, second_looks=0.5)).id
+        stored.written(ws, sessions.start, SessionConfig(repeat_share=0.9, second_looks=0.9))
+    assert stored.written(ws, sessions.start, SessionConfig(repeat_share=0.5, second_looks=0.5)).id

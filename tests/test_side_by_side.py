@@ -39,13 +39,13 @@ def ws(tmp_path):
 
 
 def test_settings_that_differ_are_listed_and_no_others(ws):
-    found = side_by_side.read(ws, "ppo-1", "ppo-2")
+    found = stored.read(ws, side_by_side.read, "ppo-1", "ppo-2")
     assert found.settings == [("kl_coef", "0.05", "0.2")]
-    assert side_by_side.read(ws, "sft-1@10", "sft-1@20").settings == []
+    assert stored.read(ws, side_by_side.read, "sft-1@10", "sft-1@20").settings == []
 
 
 def test_of_two_stages_common_settings_that_differ_and_others_that_are_no_defaults_are_listed(ws):
-    found = {each.name: each for each in side_by_side.read(ws, "sft-1", "ppo-2").settings}
+    found = {each.name: each for each in stored.read(ws, side_by_side.read, "sft-1", "ppo-2").settings}
     assert found["kl_coef"][1:] == ("–", "0.2")
     assert found["sft_checkpoint"][1:] == ("–", "sft-1@20")
     assert found["learning_rate"][1:] == (str(SFTConfig().learning_rate), str(PPOConfig().learning_rate))
@@ -56,11 +56,11 @@ def test_of_two_stages_common_settings_that_differ_and_others_that_are_no_defaul
 def test_other_code_is_a_difference(ws):
     with ws.write() as db:
         db.execute("UPDATE runs SET revision = 'older' WHERE name = 'ppo-1'")
-    assert side_by_side.read(ws, "ppo-1", "ppo-2").settings[-1][:2] == ("code", "older")
+    assert stored.read(ws, side_by_side.read, "ppo-1", "ppo-2").settings[-1][:2] == ("code", "older")
 
 
 def test_figures_stand_beside_each_other_those_of_the_stage_first_and_without_the_ends_of_intervals(ws):
-    values = side_by_side.read(ws, "sft-1@10", "ppo-2").values
+    values = stored.read(ws, side_by_side.read, "sft-1@10", "ppo-2").values
     assert [(each.metric, each.one, each.other) for each in values] == [
         ("eval/loss", 1.4, None),
         ("eval/perplexity", 4.0, None),
@@ -72,22 +72,22 @@ def test_figures_stand_beside_each_other_those_of_the_stage_first_and_without_th
 
 def test_answers_are_to_the_same_prompt_and_those_of_training_of_the_step_that_was_saved(ws):
     add_rivals(ws, 3, ("ppo-1@40", "ppo-2@40"))
-    found = side_by_side.read(ws, "ppo-1", "ppo-2", 2).answers
+    found = stored.read(ws, side_by_side.read, "ppo-1", "ppo-2", 2).answers
     assert [(each.where, each.messages[-1]["content"], each.one, each.other) for each in found] == [
         ("sampled", "Question 2", "ppo-1@40 2 0", "ppo-2@40 2 1"),
         ("sampled", "Question 1", "ppo-1@40 1 0", "ppo-2@40 1 1"),
         ("written while training", "How are you?", "Well, at 0.05.", "Well, at 0.2."),
     ]
-    turned = side_by_side.read(ws, "ppo-2", "ppo-1", 1).answers[0]
+    turned = stored.read(ws, side_by_side.read, "ppo-2", "ppo-1", 1).answers[0]
     assert (turned.one, turned.other) == ("ppo-2@40 2 1", "ppo-1@40 2 0")
     with ws.write() as db:
         id_ = checkpoints.id_of(db, "ppo-1@40")
         prompts.add_response(db, 1, "Only one of them.", "sample", checkpoint_id=id_, sampling='{"temperature": 1}')
-    assert len(side_by_side.read(ws, "ppo-1", "ppo-2").answers) == 4
+    assert len(stored.read(ws, side_by_side.read, "ppo-1", "ppo-2").answers) == 4
 
 
 def test_what_was_measured_on_the_same_items_is_compared_with_its_answers(ws):
-    assert side_by_side.read(ws, "ppo-1", "ppo-2").measured is None
+    assert stored.read(ws, side_by_side.read, "ppo-1", "ppo-2").measured is None
     run = add_run(ws, EvaluateConfig(checkpoints="ppo-1,ppo-2", suites="grammar"), "queued")
     with ws.write() as db:
         suite = results.keep_suite(
@@ -97,7 +97,7 @@ def test_what_was_measured_on_the_same_items_is_compared_with_its_answers(ws):
             subject = Subject(name, "policy", "f", checkpoints.id_of(db, name))
             scores = {"refusal": 0.0, "truncated": 0.0, "tokens": 3.0 + number, "distinct_4": 1.0, "listed_words": 0}
             results.add(db, run.id, suite, subject, [Result(n, 0, scores, f"{name} says {n}") for n in range(8)])
-    found = side_by_side.read(ws, "ppo-1", "ppo-2", 2)
+    found = stored.read(ws, side_by_side.read, "ppo-1", "ppo-2", 2)
     assert found.measured is not None
     assert {(line.before, line.after) for line in found.measured.lines} == {("ppo-1@40", "ppo-2@40")}
     assert next(each for each in found.answers if each.where == "measured on Questions")[1:] == (
@@ -110,11 +110,11 @@ def test_what_was_measured_on_the_same_items_is_compared_with_its_answers(ws):
 
 def test_deleted_checkpoints_can_be_compared_and_one_not_with_itself(ws):
     deletion.delete(ws, ["ppo-1"], is_runs=True)
-    assert side_by_side.read(ws, "ppo-1@40", "ppo-2").settings == [("kl_coef", "0.05", "0.2")]
+    assert stored.read(ws, side_by_side.read, "ppo-1@40", "ppo-2").settings == [("kl_coef", "0.05", "0.2")]
     with pytest.raises(CheckpointError, match="ppo-2@40 cannot be compared with itself"):
-        side_by_side.read(ws, "ppo-2", "ppo-2@40")
+        stored.read(ws, side_by_side.read, "ppo-2", "ppo-2@40")
     with pytest.raises(CheckpointError, match="There is no checkpoint named 'ppo-9'"):
-        side_by_side.read(ws, "ppo-2", "ppo-9")
+        stored.read(ws, side_by_side.read, "ppo-2", "ppo-9")
 
 
 def test_the_terminal_prints_it_and_json_holds_the_same(ws, capsys):

@@ -139,8 +139,8 @@ def test_a_recipe_chooses_by_strength_date_and_category(ws):
 def test_repeats_of_a_session_never_enter_unless_the_recipe_says_so(ws):
     for number in range(30):
         add(ws, number)
-    sessions.start(ws, SessionConfig(target=30, block_size=100, repeat_share=0.3))
-    while showing := sessions.next_showing(ws):
+    stored.written(ws, sessions.start, SessionConfig(target=30, block_size=100, repeat_share=0.3))
+    while showing := stored.written(ws, sessions.next_showing):
         stored.written(ws, ratings.record, showing.id, "left" if showing.left.startswith("one") else "right")
     with ws.read() as db:
         repeats = next(db.query("SELECT count(*) AS n FROM session_items WHERE arm = 'repeat'"))["n"]
@@ -243,7 +243,7 @@ def test_a_reward_run_says_which_snapshot_it_trains_on_and_can_be_given_an_older
 
 def test_a_look_before_the_start_or_a_refused_start_leaves_nothing_behind_in_the_database(ws):
     stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Hi"}], "Hello.")
-    sft = checkpoints.get(ws, filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig())))
+    sft = stored.read(ws, checkpoints.get, filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig())))
     sft.folder.mkdir(parents=True, exist_ok=True)
     (sft.folder / "meta.json").write_text('{"chat_template": "plain"}')
     add(ws, 0, split="test")
@@ -259,7 +259,7 @@ def test_a_look_before_the_start_or_a_refused_start_leaves_nothing_behind_in_the
     rank(ws, {"one": 1, "two": 2, "three": 2})
     before = whole(ws)
     seen = prepare.resolve(ws, RewardConfig(use_strength=True))
-    memory_fit.fit(ws, seen)
+    stored.read(ws, memory_fit.fit, seen)
     assert whole(ws) == before
     assert (seen.config.snapshot, seen.snapshot_id) == ("", None)
     with ws.write() as db:
@@ -334,9 +334,9 @@ def full(ws):
     filling.add_checkpoint(ws, reward)
     waiting = stored.read(ws, predictions.pending, 2)
     stored.written(ws, predictions.add, 2, [(row["id"], [[0.3, 1 / 3], [0.0, 1e-17]]) for row in waiting])
-    session = sessions.start(ws, SessionConfig(repeat_share=0.3, show_predictions=True))
+    session = stored.written(ws, sessions.start, SessionConfig(repeat_share=0.3, show_predictions=True))
     for number in range(10):
-        showing = sessions.next_showing(ws)
+        showing = stored.written(ws, sessions.next_showing)
         assert showing is not None
         vote = stored.written(
             ws, ratings.record, showing.id, "left", remarks=Remarks("naïve → \u2028 note", {"unsafe": [1]})
@@ -354,7 +354,7 @@ def full(ws):
 
 def measure(ws, name):
     """Results of a checkpoint on a suite of two sentence pairs."""
-    measured = checkpoints.get(ws, name)
+    measured = stored.read(ws, checkpoints.get, name)
     run_id = filling.add_run(ws, EvaluateConfig(checkpoints=name, suites="grammar")).id
     subject = Subject(name, "policy", measured.base_fingerprint, measured.id)
     with ws.write() as db:

@@ -38,7 +38,7 @@ def test_each_strategy_puts_first_what_its_name_says(ws, choose, first):
     waiting = sorted(row["id"] for row in stored.read(ws, predictions.pending, reward))
     scores = [[[2.0, 2.0], [0.0, 0.0]], [[3.0, -2.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]
     stored.written(ws, predictions.add, reward, list(zip(waiting, scores, strict=True)))
-    sessions.start(ws, SessionConfig(choose=choose, random_share=0.0, repeat_share=0.0))
+    stored.written(ws, sessions.start, SessionConfig(choose=choose, random_share=0.0, repeat_share=0.0))
     rate_all(ws)
     items = rows_of(ws)
     shown = {row["id"]: row["comparison_id"] for row in rows_of(ws, "showings")}
@@ -49,11 +49,11 @@ def test_each_strategy_puts_first_what_its_name_says(ws, choose, first):
 
 def test_diversity_takes_each_prompt_once_before_any_twice_and_the_least_rated_first(ws):
     add_pairs(ws, 12, per_prompt=3)
-    sessions.start(ws, SessionConfig(choose="random", target=9, repeat_share=0.0))
+    stored.written(ws, sessions.start, SessionConfig(choose="random", target=9, repeat_share=0.0))
     rate_all(ws)
     before = Counter(row["prompt_id"] for row in rows_of(ws))
     stored.written(ws, sessions.end, 1)
-    sessions.start(ws, SessionConfig(choose="diversity", random_share=0.0, target=15, repeat_share=0.0))
+    stored.written(ws, sessions.start, SessionConfig(choose="diversity", random_share=0.0, target=15, repeat_share=0.0))
     rate_all(ws)
     items = [row for row in rows_of(ws) if row["session_id"] == 2]
     assert {(row["arm"], row["score_kind"], row["probability"]) for row in items} == {("diversity", "rarity", 1.0)}

@@ -54,7 +54,7 @@ def rate(ws, outcome="left", **facts):
 
 def why_nothing(ws, session):
     with ws.read() as db:
-        return sessions.why_nothing(ws, db, session)
+        return sessions.why_nothing(db, session)
 
 
 @pytest.mark.parametrize("number", [HUGE, "9" * 5000, "0", "-3", "1.5", "²"])
@@ -230,7 +230,7 @@ def test_a_command_that_brings_something_makes_the_workspace(tmp_path, capsys):
 
 def state_of(ws):
     with ws.write() as db:
-        sessions.upcoming(ws, db, "person", 4)
+        sessions.upcoming(db, "person", 4)
         return session_status.state(ws, db, "person")["session"]
 
 
@@ -257,7 +257,7 @@ def test_a_session_of_pairs_that_came_judged_says_so_at_its_start_in_the_termina
 
 def test_why_a_session_has_nothing_is_told_apart(ws, cli):
     def why(**config):
-        session = sessions.start(ws, SessionConfig(repeat_share=0.0, **config))
+        session = stored.written(ws, sessions.start, SessionConfig(repeat_share=0.0, **config))
         state_of(ws)
         found = why_nothing(ws, session)
         stored.written(ws, sessions.end, session.id)
@@ -273,7 +273,9 @@ def test_why_a_session_has_nothing_is_told_apart(ws, cli):
         rate(ws)
     assert "All 4 pairs that it asks for are already judged" in why()
     empty = Workspace.open(ws.root.parent / "empty")
-    assert "There are no pairs in this workspace yet" in why_nothing(empty, sessions.start(empty, SessionConfig()))
+    assert "There are no pairs in this workspace yet" in why_nothing(
+        empty, stored.written(empty, sessions.start, SessionConfig())
+    )
 
 
 def test_a_session_that_has_only_prompts_of_just_now_left_says_so(ws):
@@ -282,9 +284,9 @@ def test_a_session_that_has_only_prompts_of_just_now_left_says_so(ws):
         for number in range(9):
             pair = [prompts.add_response(db, prompt_id, f"{side} more {number}", "import") for side in ("a", "b")]
             comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
-    session = sessions.start(ws, SessionConfig(repeat_share=0.0, target=20))
+    session = stored.written(ws, sessions.start, SessionConfig(repeat_share=0.0, target=20))
     assert why_nothing(ws, session) == ""
-    while showing := sessions.next_showing(ws):
+    while showing := stored.written(ws, sessions.next_showing):
         stored.written(ws, ratings.record, showing.id, "tie")
     assert "Only pairs of prompts that you saw within the last 5 items are left" in why_nothing(ws, session)
 
@@ -302,7 +304,7 @@ def test_at_a_rest_and_at_the_end_the_next_command_is_named_and_z_works_from_the
             prompt_id = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"More {number}"}], "sum"))
             pair = [prompts.add_response(db, prompt_id, f"{side} {number}", "import") for side in ("one", "two")]
             comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]))
-    sessions.start(ws, SessionConfig(target=7, block_size=5, repeat_share=0.0))
+    stored.written(ws, sessions.start, SessionConfig(target=7, block_size=5, repeat_share=0.0))
 
     def press(keys):
         monkeypatch.setattr(sys, "stdin", io.StringIO(keys))

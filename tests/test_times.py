@@ -23,7 +23,7 @@ def ws(tmp_path_factory):
     ws = Workspace.open(tmp_path_factory.mktemp("times") / "workspace")
     fill(ws, 12)
     stored.freeze(ws)
-    sessions.start(ws, SessionConfig())
+    stored.written(ws, sessions.start, SessionConfig())
     filling.add_run(ws, SFTConfig())
     return ws
 

@@ -54,7 +54,7 @@ def sft(ws):
 
 def test_an_sft_run_finishes_with_metrics_and_a_whole_checkpoint(ws, sft):
     assert (sft.state, sft.progress) == ("finished", 1.0)
-    found = checkpoints.get(ws, sft.name)
+    found = stored.read(ws, checkpoints.get, sft.name)
     assert {p.name for p in found.folder.iterdir()} == {"meta.json", "policy", "state.json", "state.safetensors"}
     assert not list(found.folder.rglob("*.bin")) + list(found.folder.rglob("*.pt"))
     losses = stored.read(ws, metrics.curve, sft.id, "train/loss")
@@ -105,10 +105,10 @@ def test_the_loop_goes_round_through_real_processes(ws, sft):
     assert [step for step, _ in stored.read(ws, metrics.curve, ppo.id, "eval/score")] == [0, 1, 2]
     assert stored.read(ws, metrics.curve, ppo.id, "eval/kl")[0][1] == pytest.approx(0.0, abs=1e-5)
     assert stored.read(ws, metrics.list_samples, ppo.id)
-    assert checkpoints.parents(ws, ppo.name) == {
-        "sft": f"{sft.name}@{checkpoints.get(ws, sft.name).step}",
-        "policy": f"{sft.name}@{checkpoints.get(ws, sft.name).step}",
-        "reward": checkpoints.get(ws, reward.name).name,
+    assert stored.read(ws, checkpoints.parents, ppo.name) == {
+        "sft": f"{sft.name}@{stored.read(ws, checkpoints.get, sft.name).step}",
+        "policy": f"{sft.name}@{stored.read(ws, checkpoints.get, sft.name).step}",
+        "reward": stored.read(ws, checkpoints.get, reward.name).name,
     }
 
 
@@ -119,19 +119,19 @@ def test_stop_finishes_the_step_saves_and_says_stopped(ws):
     run = wait(ws, run.name, ended)
     assert run.state == "stopped"
     last_step = stored.read(ws, metrics.curve, run.id, "train/loss")[-1][0]
-    assert checkpoints.get(ws, run.name).step == last_step
+    assert stored.read(ws, checkpoints.get, run.name).step == last_step
     wait(ws, run.name, lambda r: not launcher.is_alive(r))
 
 
 def test_a_killed_worker_reads_lost_its_checkpoint_is_whole_and_resume_continues(ws):
     run = launcher.start(ws, runs.create(ws, LONG_SFT))
-    wait(ws, run.name, lambda r: len([c for c in checkpoints.list_all(ws) if c.run_id == r.id]) >= 2)
+    wait(ws, run.name, lambda r: len([c for c in stored.read(ws, checkpoints.list_all) if c.run_id == r.id]) >= 2)
     os.kill(stored.read(ws, runs.get, run.name).pid, signal.SIGKILL)
     while launcher.is_alive(run):
         time.sleep(0.05)
     assert launcher.reap(ws) == [run.name]
     assert stored.read(ws, runs.get, run.name).state == "lost"
-    last = checkpoints.get(ws, run.name)
+    last = stored.read(ws, checkpoints.get, run.name)
     resumed = launcher.start(ws, runs.resume(ws, run.name))
     wait(ws, resumed.name, lambda r: len(stored.read(ws, metrics.curve, r.id, "train/loss")) >= 2)
     launcher.kill(ws, resumed.name)
@@ -152,7 +152,7 @@ def test_a_second_run_waits_for_the_first_and_a_waiting_run_can_be_cancelled(ws)
 
 
 def test_a_damaged_checkpoint_fails_with_a_sentence_and_no_traceback_reaches_the_person(ws, sft):
-    found = checkpoints.get(ws, sft.name)
+    found = stored.read(ws, checkpoints.get, sft.name)
     weights = found.folder / "policy" / "adapter_model.safetensors"
     whole = weights.read_bytes()
     weights.write_bytes(whole[: len(whole) // 2])
@@ -172,7 +172,7 @@ def test_a_damaged_checkpoint_fails_with_a_sentence_and_no_traceback_reaches_the
 
 
 def test_a_reward_checkpoint_is_refused_where_a_policy_is_needed(ws):
-    reward = checkpoints.newest(ws, "reward")
+    reward = stored.read(ws, checkpoints.newest, "reward")
     assert reward is not None
     with pytest.raises(CheckpointError, match="comes from the reward model; one from PPO, DPO or SFT is needed"):
         runs.create(ws, SampleConfig(checkpoint=reward.name))

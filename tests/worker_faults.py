@@ -103,7 +103,7 @@ REAL_SAVE = checkpoint.save_file
 
 def spoil(ws: Workspace, name: str, file: str, change: Callable[[bytes], bytes]) -> str:
     """A resume from a checkpoint in which a file was changed; the file is put back afterwards."""
-    path = checkpoints.last(ws, name).folder / file
+    path = stored.read(ws, checkpoints.last, name).folder / file
     whole = path.read_bytes()
     path.write_bytes(change(whole))
     try:

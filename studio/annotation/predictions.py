@@ -98,18 +98,17 @@ def remember_view(db: Database, prediction_id: int, showing_id: int, event_id: i
     )
 
 
-def counts(ws: Workspace) -> dict[str, int]:
+def counts(db: Database) -> dict[str, int]:
     """Count `predictions` of the newest reward model, and `waiting`: unjudged comparisons without one."""
-    reward = checkpoints.newest(ws, "reward")
-    with ws.read() as db:
-        if reward is None:
-            return {"predictions": 0, "waiting": 0}
-        sql = (
-            "SELECT (SELECT count(*) FROM predictions WHERE checkpoint_id = :reward) AS predictions, (SELECT count(*)"
-            " FROM waiting_comparisons o WHERE NOT EXISTS (SELECT 1 FROM predictions q"
-            " WHERE q.comparison_id = o.comparison_id AND q.checkpoint_id = :reward)) AS waiting"
-        )
-        return next(db.query(sql, {"reward": reward.id}))
+    reward = checkpoints.newest(db, "reward")
+    if reward is None:
+        return {"predictions": 0, "waiting": 0}
+    sql = (
+        "SELECT (SELECT count(*) FROM predictions WHERE checkpoint_id = :reward) AS predictions, (SELECT count(*)"
+        " FROM waiting_comparisons o WHERE NOT EXISTS (SELECT 1 FROM predictions q"
+        " WHERE q.comparison_id = o.comparison_id AND q.checkpoint_id = :reward)) AS waiting"
+    )
+    return next(db.query(sql, {"reward": reward.id}))
 
 
 def start(ws: Workspace) -> bool:
@@ -118,11 +117,11 @@ def start(ws: Workspace) -> bool:
     It is started once for each reward model and newest comparison, so that a failing child, or a text that is too long,
     is not tried forever.
     """
-    reward = checkpoints.newest(ws, "reward")
+    with ws.read() as db:
+        reward = checkpoints.newest(db, "reward")
+        newest = next(db.query("SELECT max(id) AS id FROM comparisons"))["id"] or 0
     if reward is None or is_at_work(ws):
         return reward is not None
-    with ws.read() as db:
-        newest = next(db.query("SELECT max(id) AS id FROM comparisons"))["id"] or 0
     key = (str(ws.root), reward.id)
     if _tried.get(key, 0) >= newest:
         return False

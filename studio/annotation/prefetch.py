@@ -46,8 +46,8 @@ def top_up(ws: Workspace, session: Session) -> Run | None:
     if session.state in ("ended", "paused") or not is_sampled(session):
         return None
     with FileLock(ws.root / "sampling-ahead.lock"):
-        waiting = sessions.count_waiting(ws, session)
         with ws.read() as db:
+            waiting = sessions.count_waiting(db, session)
             before = [runs.get(db, run_id) for run_id in sessions.list_runs(db, session.id)]
         is_wanted = waiting < min(config.sample_below, config.target - session.num_given)
         if not is_wanted or any(not run.is_ended for run in before) or (before and before[-1].state != "finished"):

@@ -12,7 +12,6 @@ from studio.evaluation.plan import BASE
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
 from studio.preferences import prompts
-from studio.workspace import Workspace
 
 EVERYWHERE = "train+validation"
 Choice = Literal["auto", "uncertainty", "margin", "information", "diversity", "newest", "random"]
@@ -84,7 +83,7 @@ def head_to_head(
     )
 
 
-def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
+def fill_in(db: Database, config: SessionConfig) -> SessionConfig:
     """Return the config with its checkpoints and its choice named: those left empty are the newest ones that fit.
 
     Raises:
@@ -97,8 +96,7 @@ def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
             f"repeat_share = {config.repeat_share:g} and second_looks = {config.second_looks:g} are more than all items together. "
             "Lower one, so that their sum is at most 1; below 1 there are new pairs too."
         )
-    with ws.read() as db:
-        _check_categories(db, config)
+    _check_categories(db, config)
     if config.choose == "auto":
         config = config.model_copy(update={"choose": UNMEASURED})
     if config.source in ("any", "imported"):
@@ -107,9 +105,9 @@ def fill_in(ws: Workspace, config: SessionConfig) -> SessionConfig:
                 f"checkpoint and opponent go with the sources policy and policy_vs_sft, not with {config.source}."
             )
         return config
-    names = {"checkpoint": _policy(ws, config.checkpoint, *checkpoints.POLICIES)}
+    names = {"checkpoint": _policy(db, config.checkpoint, *checkpoints.POLICIES)}
     if config.source == "policy_vs_sft":
-        names["opponent"] = _policy(ws, config.opponent, "sft")
+        names["opponent"] = _policy(db, config.opponent, "sft")
         if names["opponent"] == names["checkpoint"]:
             raise RatingError(
                 f"{names['checkpoint']} cannot be compared with itself under policy_vs_sft. Choose the source policy "
@@ -157,8 +155,8 @@ def why_none(config: SessionConfig, found: dict[str, int]) -> str:
     )
 
 
-def _policy(ws: Workspace, name: str, *stages: str) -> str:
-    newest = next((c for stage in stages if (c := checkpoints.newest(ws, stage))), None)
+def _policy(db: Database, name: str, *stages: str) -> str:
+    newest = next((c for stage in stages if (c := checkpoints.newest(db, stage))), None)
     if not name and newest is None:
         raise RatingError("There is no policy yet whose answers could be rated. Train SFT first, or import pairs.")
     if name == BASE:
@@ -166,7 +164,7 @@ def _policy(ws: Workspace, name: str, *stages: str) -> str:
             "base is no checkpoint, so it answers no prompts for votes: they are between checkpoints of SFT, PPO and DPO. Compare it on "
             "suites instead: rlhf-studio evaluate"
         )
-    found = checkpoints.get(ws, name or (newest.name if newest else ""))
+    found = checkpoints.get(db, name or (newest.name if newest else ""))
     if found.stage not in checkpoints.POLICIES:
         raise RatingError(f"Checkpoint {found.name} is a reward model and gives no answers. Choose an SFT or PPO one.")
     return found.name
@@ -177,11 +175,10 @@ def wanted_prompts(config: SessionConfig) -> tuple[tuple[str, ...], tuple[str, .
     return tuple(sorted(categories(config.categories))), () if config.split == EVERYWHERE else (config.split,)
 
 
-def query(ws: Workspace, config: SessionConfig) -> PairQuery:
+def query(db: Database, config: SessionConfig) -> PairQuery:
     """Return the config as ids, for `pair_selection`."""
-    with ws.read() as db:
-        named = shelf.ids(db, [config.checkpoint, config.opponent])
-    reward = checkpoints.newest(ws, "reward")
+    named = shelf.ids(db, [config.checkpoint, config.opponent])
+    reward = checkpoints.newest(db, "reward")
     wanted, splits = wanted_prompts(config)
     return PairQuery(
         wanted,

@@ -17,7 +17,7 @@ def state(ws: Workspace, db: Database, rater: str) -> dict[str, Any]:
     prefetch.look_after(ws, rater)
     background = ""
     if session.state == "running":
-        background = prefetch.explain(ws, session, sessions.why_nothing(ws, db, session))
+        background = prefetch.explain(ws, session, sessions.why_nothing(db, session))
     known = {
         "state": session.state,
         "said": session.sentence,

@@ -21,7 +21,7 @@ from studio.annotation.session_config import SessionConfig
 from studio.errors import RatingError
 from studio.preferences import comparisons
 from studio.preferences.comparisons import Showing
-from studio.workspace import Workspace, now
+from studio.workspace import now
 
 State = Literal["running", "resting", "done", "paused", "ended"]
 
@@ -74,7 +74,7 @@ GIVEN = (
 )
 
 
-def start(ws: Workspace, config: SessionConfig, rater: str = "person", reason: str = "") -> Session:
+def start(db: Database, config: SessionConfig, rater: str = "person", reason: str = "") -> Session:
     """Start a session; empty checkpoint names are filled in with the newest ones.
 
     `reason` says what an automatic choice went by; `insights.active_choice` settles it.
@@ -83,21 +83,20 @@ def start(ws: Workspace, config: SessionConfig, rater: str = "person", reason: s
         RatingError: another session of this rater is active, or has to be ended first.
         CheckpointError: there is no checkpoint for this source.
     """
-    config = session_config.fill_in(ws, config)
-    with ws.write() as db:
-        if found := _at_work(db, rater):
-            raise RatingError(f"Session {found} is running. Pause or end it before you start another.")
-        row = {
-            "rater": rater,
-            "config": config.model_dump_json(),
-            "guideline_id": guidelines.current(db).version or None,
-            "seed": secrets.randbits(31),
-            "created_at": now(),
-            "reason": reason,
-        }
-        session_id: Any = db.table("sessions").insert(row).last_pk
-        _note(db, session_id, "started", 0)
-        return get(db, session_id)
+    config = session_config.fill_in(db, config)
+    if found := _at_work(db, rater):
+        raise RatingError(f"Session {found} is running. Pause or end it before you start another.")
+    row = {
+        "rater": rater,
+        "config": config.model_dump_json(),
+        "guideline_id": guidelines.current(db).version or None,
+        "seed": secrets.randbits(31),
+        "created_at": now(),
+        "reason": reason,
+    }
+    session_id: Any = db.table("sessions").insert(row).last_pk
+    _note(db, session_id, "started", 0)
+    return get(db, session_id)
 
 
 def get(db: Database, session_id: int) -> Session:
@@ -155,18 +154,17 @@ def nothing_to_undo(db: Database, rater: str) -> str:
     return "There is nothing to undo."
 
 
-def next_showing(ws: Workspace, rater: str = "person", after: int | None = None) -> Showing | None:
+def next_showing(db: Database, rater: str = "person", after: int | None = None) -> Showing | None:
     """Return what the rater sees next: the session's next item, or without an active session any waiting pair.
 
     None while a session rests, is done, or has no pair left that it may show (see `waiting`). Arguments as in
     `comparisons.next_showing`.
     """
-    with ws.write() as db:
-        found = upcoming(ws, db, rater, 1 if after is None else 2)
-        return next((comparisons.get_showing(db, each) for each in found if each != after), None)
+    found = upcoming(db, rater, 1 if after is None else 2)
+    return next((comparisons.get_showing(db, each) for each in found if each != after), None)
 
 
-def upcoming(ws: Workspace, db: Database, rater: str, count: int) -> list[int]:
+def upcoming(db: Database, rater: str, count: int) -> list[int]:
     """Return the next showings, the current one first, in an open write transaction: the active session's, else any.
 
     The one taken back last comes first, then the open ones; new items are chosen and stored to the end of the block.
@@ -178,19 +176,18 @@ def upcoming(ws: Workspace, db: Database, rater: str, count: int) -> list[int]:
         return []
     found = _open(db, session.id, count)
     left = min(session.config.block_size - session.num_in_block, session.config.target - session.num_given)
-    while len(found) < min(count, left) and (new := _new(ws, db, session)) is not None:
+    while len(found) < min(count, left) and (new := _new(db, session)) is not None:
         found.append(new)
     return found
 
 
-def count_waiting(ws: Workspace, session: Session) -> int:
+def count_waiting(db: Database, session: Session) -> int:
     """Count the pairs this session can still show without new ones."""
-    with ws.read() as db:
-        drawn = pair_selection.count_waiting(db, session.id)
-        return drawn or len(pair_selection.pool_of(db, session_config.query(ws, session.config), session.rater))
+    drawn = pair_selection.count_waiting(db, session.id)
+    return drawn or len(pair_selection.pool_of(db, session_config.query(db, session.config), session.rater))
 
 
-def why_nothing(ws: Workspace, db: Database, session: Session) -> str:
+def why_nothing(db: Database, session: Session) -> str:
     """Explain why a running session has nothing to show, and what to do; empty if it has, or is not running.
 
     Reads only a few rows while something is open.
@@ -200,7 +197,7 @@ def why_nothing(ws: Workspace, db: Database, session: Session) -> str:
     near = _recent(db, session.id)
     if repeats.next_second_look(db, _place(session, _position(db, session.id), near)):
         return ""
-    query = session_config.query(ws, session.config)
+    query = session_config.query(db, session.config)
     waiting = pair_selection.waiting_prompts(db, session.id) | {
         row["prompt_id"] for row in pair_selection.pool_of(db, query, session.rater)
     }
@@ -241,13 +238,13 @@ def _open(db: Database, session_id: int, count: int) -> list[int]:
     return found + [row["showing_id"] for row in never]
 
 
-def _new(ws: Workspace, db: Database, session: Session) -> int | None:
+def _new(db: Database, session: Session) -> int | None:
     """Choose the next item, store its order of sides and why it was chosen; None where no pair may be shown now."""
     position = _position(db, session.id)
     near = _recent(db, session.id)
     rng = random.Random(f"{session.seed}:{position}")
     place = _place(session, position, near)
-    found = repeats.second_look(db, place) or repeats.repeat(db, place, rng) or _fresh(ws, db, session, near, rng)
+    found = repeats.second_look(db, place) or repeats.repeat(db, place, rng) or _fresh(db, session, near, rng)
     if found is None:
         return None
     row = found | {
@@ -276,11 +273,11 @@ def _recent(db: Database, session_id: int) -> set[int]:
     return {row["prompt_id"] for row in db.query(sql, [session_id, pair_selection.DISTANCE])}
 
 
-def _fresh(ws: Workspace, db: Database, session: Session, near: set[int], rng: random.Random) -> dict[str, Any] | None:
+def _fresh(db: Database, session: Session, near: set[int], rng: random.Random) -> dict[str, Any] | None:
     """Return a pair nobody has judged, from the block's draw; draw again where that is used up."""
     chosen = pair_selection.take(db, session.id, near, session.rater)
     if chosen is None:
-        query = session_config.query(ws, session.config)
+        query = session_config.query(db, session.config)
         pool = pair_selection.pool_of(db, query, session.rater)
         pair_selection.fill_queue(db, session.id, pair_selection.draw(pool, query, session.config.block_size, rng))
         chosen = pair_selection.take(db, session.id, near, session.rater)

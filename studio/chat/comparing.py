@@ -3,13 +3,14 @@
 from statistics import fmean
 from typing import NamedTuple
 
+from sqlite_utils import Database
+
 from modules.config import PPOConfig
 from studio.chat.resident import Resident
 from studio.errors import StudioError
 from studio.models import checkpoints
 from studio.runs import rollouts, runs, steering
 from studio.runs.rollouts import Rollout, Token
-from studio.workspace import Workspace
 
 
 class Under(NamedTuple):
@@ -32,27 +33,27 @@ class Under(NamedTuple):
         return [there - token.logprob for there, token in zip(self.logprobs, self.tokens, strict=True)]
 
 
-def compare(ws: Workspace, resident: Resident, rollout: Rollout, checkpoint: str) -> Under:
+def compare(db: Database, resident: Resident, rollout: Rollout, checkpoint: str) -> Under:
     """Return a response under another checkpoint, at the temperature that it was sampled at.
 
     Raises:
         StudioError: the checkpoint gives no answers or has another vocabulary, or the process failed.
     """
-    with ws.read() as db:
-        run, tokens = runs.get(db, rollout.run), rollouts.tokens_of(db, rollout.id)
-        table = rollouts.token_table(db, rollout)
-        texts = rollouts.token_texts(db, run.id, tokens.response_ids)
-        config = steering.config_at(db, run, rollout.iteration - 1)
+    run, tokens = runs.get(db, rollout.run), rollouts.tokens_of(db, rollout.id)
+    table = rollouts.token_table(db, rollout)
+    texts = rollouts.token_texts(db, run.id, tokens.response_ids)
+    config = steering.config_at(db, run, rollout.iteration - 1)
     assert isinstance(config, PPOConfig)
     known = [texts.get(token) for token in tokens.response_ids]
     found = resident.read(checkpoint, tokens.prompt_ids, tokens.response_ids, known, config.temperature)
-    reward, score, why_none = _score(ws, resident, rollout, config)
-    return Under(checkpoints.get(ws, checkpoint).name, table, found, reward, score, why_none)
+    reward, score, why_none = _score(db, resident, rollout, config)
+    name = checkpoints.get(db, checkpoint).name
+    return Under(name, table, found, reward, score, why_none)
 
 
-def _score(ws: Workspace, resident: Resident, rollout: Rollout, config: PPOConfig) -> tuple[str, float | None, str]:
+def _score(db: Database, resident: Resident, rollout: Rollout, config: PPOConfig) -> tuple[str, float | None, str]:
     """Return the run's reward model, else the newest one, with its score; or why there is none."""
-    newest = None if config.needs_reward_checkpoint else checkpoints.newest(ws, "reward")
+    newest = None if config.needs_reward_checkpoint else checkpoints.newest(db, "reward")
     name = config.reward_checkpoint if config.needs_reward_checkpoint else newest.name if newest else ""
     if not name:
         return "", None, "There is no reward model."

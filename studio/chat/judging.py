@@ -23,7 +23,6 @@ from studio.preferences import comparisons, edits, prompts, ratings
 from studio.preferences.prompts import NewPrompt
 from studio.preferences.ratings import Rating
 from studio.preferences.vocabulary import PairOutcome
-from studio.workspace import Workspace
 
 RATER = "person"
 ENDS: dict[str | None, Literal["eos", "length"]] = {"eos": "eos", "stop": "eos"}
@@ -86,21 +85,20 @@ def is_hidden(db: Database, conversation: Conversation, answers: Sequence[Turn])
     return conversation.settings.is_blind and len(answers) == 2 and verdict(db, answers) is None
 
 
-def score(ws: Workspace, resident: Resident, turn_ids: Sequence[int]) -> str:
+def score(db: Database, resident: Resident, turn_ids: Sequence[int]) -> str:
     """Return in words what the newest reward model says of two answers that were judged; empty where there is none.
 
     Raises:
         RatingError: they were not judged yet: a vote must not be told what the model thinks.
         StudioError: the model cannot be asked.
     """
-    reward = checkpoints.newest(ws, "reward")
+    reward = checkpoints.newest(db, "reward")
     if reward is None:
         return ""
-    with ws.read() as db:
-        answers = _pair(db, turn_ids)
-        if verdict(db, answers) is None:
-            raise RatingError("Judge the two answers first.")
-        messages = turns.messages(db, answers[0].parent_id or 0, answers[0].system)
+    answers = _pair(db, turn_ids)
+    if verdict(db, answers) is None:
+        raise RatingError("Judge the two answers first.")
+    messages = turns.messages(db, answers[0].parent_id or 0, answers[0].system)
     texts, ends = [each.text.strip() for each in answers], [ENDS.get(each.end_reason, "length") for each in answers]
     first, second = (fmean(members) for members in resident.score(reward.name, messages, texts, ends))
     better, share = ("left", _sigmoid(first - second)) if first >= second else ("right", _sigmoid(second - first))

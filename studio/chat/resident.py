@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 
+from sqlite_utils import Database
+
 from studio import children
 from studio.chat.protocol import (
     Event,
@@ -136,8 +138,9 @@ class Resident:
         return list(zip(event.texts, event.logprobs, strict=True))
 
     def _of_policy(self, name: str) -> OfPolicy:
-        found = policy(self._ws, name)
-        traits = parents.read(self._ws, found)
+        with self._ws.read() as db:
+            found = policy(db, name)
+            traits = parents.read(db, found)
         return OfPolicy(
             id=self._number(),
             checkpoint=found.name,
@@ -156,7 +159,8 @@ class Resident:
             DataError: A response does not fit into the model.
             RunError: The process could not start, failed or was killed.
         """
-        found = checkpoints.get(self._ws, name)
+        with self._ws.read() as db:
+            found = checkpoints.get(db, name)
         if found.stage != "reward":
             raise CheckpointError(f"Checkpoint {found.name} is a {found.stage} model and gives no scores.")
         asked = Scoring(
@@ -317,18 +321,18 @@ def _keep(process: subprocess.Popen[str], words: deque[str]) -> None:
             words.append(line.strip())
 
 
-def policy(ws: Workspace, name: str) -> Checkpoint:
+def policy(db: Database, name: str) -> Checkpoint:
     """Return a checkpoint that gives answers.
 
     Raises:
         CheckpointError: There is none of this name, or it is a reward model.
     """
-    found = checkpoints.get(ws, name)
+    found = checkpoints.get(db, name)
     if found.stage not in checkpoints.POLICIES:
         raise CheckpointError(f"Checkpoint {found.name} is a {found.stage} model and gives no answers.")
     return found
 
 
-def policies(ws: Workspace) -> list[str]:
+def policies(db: Database) -> list[str]:
     """Return the names of the checkpoints that give answers, the newest first."""
-    return [found.name for found in checkpoints.list_all(ws, *checkpoints.POLICIES)]
+    return [found.name for found in checkpoints.list_all(db, *checkpoints.POLICIES)]

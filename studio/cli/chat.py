@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
+from sqlite_utils import Database
 
 from studio.chat import conversations, judging, token_view
 from studio.chat import resident as residents
@@ -79,7 +80,8 @@ def add(commands: Any) -> None:
 
 def _chat(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    conversation_id = _open(ws, arguments)
+    with ws.read() as db:
+        conversation_id = _open(db, arguments)
     resident = Resident(ws, arguments.device)
     try:
         _Talk(ws, resident, conversation_id).run()
@@ -88,12 +90,11 @@ def _chat(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _open(ws: Workspace, arguments: argparse.Namespace) -> int:
+def _open(db: Database, arguments: argparse.Namespace) -> int:
     """Begin a conversation, or go on with one, with what is given of the settings; returns its id."""
-    with ws.read() as db:
-        before = conversations.get(db, arguments.id).settings if arguments.id else Settings()
-    names = tuple(residents.policy(ws, name).name for name in arguments.checkpoints) or before.checkpoints
-    names = names or tuple(residents.policies(ws)[:1])
+    before = conversations.get(db, arguments.id).settings if arguments.id else Settings()
+    names = tuple(residents.policy(db, name).name for name in arguments.checkpoints) or before.checkpoints
+    names = names or tuple(residents.policies(db)[:1])
     if not names:
         raise CheckpointError("There are no checkpoints yet. Make one with: rlhf-studio sft")
     if len(names) > conversations.MOST_SIDES:
@@ -101,11 +102,10 @@ def _open(ws: Workspace, arguments: argparse.Namespace) -> int:
     sampling = {name: getattr(arguments, name) for name in Sampling.model_fields}
     given = {"checkpoints": names, "system": arguments.system, "is_blind": arguments.blind}
     settings = changed(before, given, sampling)
-    with ws.write() as db:
-        if not arguments.id:
-            return conversations.start(db, settings)
-        conversations.configure(db, arguments.id, settings)
-        return arguments.id
+    if not arguments.id:
+        return conversations.start(db, settings)
+    conversations.configure(db, arguments.id, settings)
+    return arguments.id
 
 
 def changed(before: Settings, given: dict[str, Any], sampling: dict[str, Any]) -> Settings:
@@ -282,7 +282,9 @@ class _Talk:
                 conversations.open_at(db, answers[text == "right"].id)
             said = f"{wording.of_rating(db, rating)}. {judging.held_out(db, rating)}".rstrip()
         print(f"Recorded: {said} {', '.join(f'{SIDES[each.place or 0]} is {each.checkpoint}' for each in answers)}.")
-        if words := judging.score(self.ws, self.resident, [each.id for each in answers]):
+        with self.ws.read() as db:
+            words = judging.score(db, self.resident, [each.id for each in answers])
+        if words:
             print(words)
 
     def _tokens(self, text: str) -> None:

@@ -226,8 +226,10 @@ def _export_model(arguments: argparse.Namespace) -> int:
         return 0
     folder = export.export_checkpoint(ws, arguments.name, arguments.merged, arguments.device)
     print(folder)
+    with ws.read() as db:
+        name = checkpoints.get(db, arguments.name).name
     print(
-        f"The whole model. {export.serving(folder, checkpoints.get(ws, arguments.name).name)}"
+        f"The whole model. {export.serving(folder, name)}"
         if arguments.merged
         else "The adapter, for peft; its README.md shows the lines that load it. The whole model: --merged"
     )

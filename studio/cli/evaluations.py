@@ -50,7 +50,9 @@ def report_command(ws: Workspace, config: EvaluateConfig, against: str, *, has_a
                 print(row)
     for sentence in found.not_compared:
         print(sentence)
-    for curve in overoptimisation.read(ws):
+    with ws.read() as db:
+        earned = overoptimisation.read(db)
+    for curve in earned:
         print(f"\nWhat PPO earned for its KL, on {curves.title(curve)}:")
         print(watch.table(curves.table(curve)))
         print("\n".join(curves.sentences(curve)))

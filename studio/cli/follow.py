@@ -79,7 +79,9 @@ def leave(ws: Workspace, run: Run) -> int:
 def report_end(ws: Workspace, run: Run) -> int:
     """Print how the run ended and the checkpoint it hands on; returns the exit code."""
     print(f"{run.name} {run.state}. {run.message}".rstrip())
-    for checkpoint in checkpoints.list_all(ws, run.stage, is_newest_of_run=True):
+    with ws.read() as db:
+        known = checkpoints.list_all(db, run.stage, is_newest_of_run=True)
+    for checkpoint in known:
         if checkpoint.run_id == run.id:
             print(f"checkpoint {checkpoint.name}")
     if run.state in ("failed", "lost"):

@@ -88,8 +88,8 @@ def add(commands: Any) -> None:
 def _list(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     deletion.finish(ws)
-    every = checkpoints.list_all(ws)
     with ws.read() as db:
+        every = checkpoints.list_all(db)
         said = notes.of(db, [found.id for found in every])
         won = leaderboard.against_sft(db, every)
         came_from = {found.id: checkpoints.parents_of_run(db, found.run_id) for found in every}
@@ -170,7 +170,8 @@ def _rounds(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    found = side_by_side.read(ws, arguments.one, arguments.other, arguments.answers)
+    with ws.read() as db:
+        found = side_by_side.read(db, arguments.one, arguments.other, arguments.answers)
     if arguments.json:
         print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))
     else:
@@ -212,7 +213,8 @@ def _figure(value: float | None) -> str:
 
 def _note(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    found = checkpoints.recorded(ws, arguments.name)
+    with ws.read() as db:
+        found = checkpoints.recorded(db, arguments.name)
     if arguments.text is None:
         with ws.read() as db:
             note = notes.of(db, [found.id]).get(found.id, Note())
@@ -226,8 +228,8 @@ def _note(arguments: argparse.Namespace) -> int:
 
 def _tag(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    found = checkpoints.recorded(ws, arguments.name)
     with ws.write() as db:
+        found = checkpoints.recorded(db, arguments.name)
         note = notes.of(db, [found.id]).get(found.id, Note())
         if unknown := next((tag for tag in arguments.remove if tag not in note.tags), None):
             raise CheckpointError(f"{found.name} has no tag {unknown!r}. Its tags: {', '.join(note.tags) or 'none'}.")
@@ -239,8 +241,9 @@ def _tag(arguments: argparse.Namespace) -> int:
 
 def _pin(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    named = [checkpoints.get(ws, name) if arguments.is_pinned else checkpoints.recorded(ws, name) for name in arguments.names]  # fmt: skip
+    find = checkpoints.get if arguments.is_pinned else checkpoints.recorded
     with ws.write() as db:
+        named = [find(db, name) for name in arguments.names]
         for found in named:
             notes.keep(db, found.id, is_pinned=arguments.is_pinned)
     is_one, names = len(named) == 1, ", ".join(found.name for found in named)
@@ -251,10 +254,10 @@ def _pin(arguments: argparse.Namespace) -> int:
 
 def _hand_on(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    found = checkpoints.get(ws, arguments.name)
     with ws.write() as db:
+        found = checkpoints.get(db, arguments.name)
         checkpoints.hand_on(db, found, not arguments.back)
-    current = checkpoints.recorded(ws, found.run_name)
+        current = checkpoints.recorded(db, found.run_name)
     print(
         f"{found.run_name} stands for {current.name}{current.remarks}: what starts from {found.run_name} begins there."
     )
@@ -263,7 +266,8 @@ def _hand_on(arguments: argparse.Namespace) -> int:
 
 def _try(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    newest = checkpoints.newest(ws, *checkpoints.POLICIES)
+    with ws.read() as db:
+        newest = checkpoints.newest(db, *checkpoints.POLICIES)
     names = arguments.on or ([newest.name] if newest else [])
     if not names:
         print("There are no checkpoints yet. Make one with: rlhf-studio sft", file=sys.stderr)

@@ -54,9 +54,14 @@ def _rate(arguments: argparse.Namespace) -> int:
                 answer = disagreements.ask(ws, question, keys)
                 if answer == "quit":
                     break
-                num_rated += (_undo(ws) or 0) if answer == "undo" else 0
+                if answer == "undo":
+                    with ws.write() as db:
+                        change, said = _undo(db)
+                    print(said, flush=True)
+                    num_rated += change or 0
                 continue
-            showing = sessions.next_showing(ws, RATER)
+            with ws.write() as db:
+                showing = sessions.next_showing(db, RATER)
             last = showing.id if showing else None
             if showing:
                 with ws.read() as db:
@@ -67,7 +72,11 @@ def _rate(arguments: argparse.Namespace) -> int:
                 print(f"\n{_end(ws, arguments)}", flush=True)
                 with ws.read() as db:
                     has_rated = ratings.summary(db)[RATER] > 0
-                change = _last_word(ws, keys) if has_rated else None
+                change = None
+                if has_rated and _wants_last_back(keys):
+                    with ws.write() as db:
+                        change, said = _undo(db)
+                    print(said, flush=True)
             if change is None:
                 break
             num_rated += change
@@ -88,7 +97,7 @@ def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
     """Say why nothing is shown, and what to do next."""
     with ws.read() as db:
         session = sessions.active(db, RATER)
-        why_nothing = sessions.why_nothing(ws, db, session) if session else ""
+        why_nothing = sessions.why_nothing(db, session) if session else ""
     if session is None:
         return f"Nothing is left to rate. Sample new pairs: {follow.command(arguments, 'sample')}"
     lines = {
@@ -107,10 +116,10 @@ def _end(ws: Workspace, arguments: argparse.Namespace) -> str:
     return "\n".join([session.sentence, *lines])
 
 
-def _last_word(ws: Workspace, keys: Keys) -> int | None:
+def _wants_last_back(keys: Keys) -> bool:
     """Offer to take the last judgement back, too."""
     print(f"{vocabulary.cap('undo')} takes the last one back, any other key ends.", flush=True)
-    return _undo(ws) if KEYS.get(meant(keys.press())) == "undo" else None
+    return KEYS.get(meant(keys.press())) == "undo"
 
 
 def _heading(db: Database) -> str:
@@ -148,7 +157,10 @@ class _Judge:
         was_held, self.is_held = self.is_held, False
         name = KEYS.get(key, "")
         if name == "undo":
-            return _undo(self.ws)
+            with self.ws.write() as db:
+                change, said = _undo(db)
+            print(said, flush=True)
+            return change
         if name == "help":
             print(LEGEND, flush=True)
         elif name in remarks.COMMANDS:
@@ -245,20 +257,16 @@ class _Judge:
         ]
 
 
-def _undo(ws: Workspace) -> int | None:
-    """Take back the newest judgement; returns the change in the number of ratings, or None where there is none."""
-    with ws.write() as db:
-        since = sessions.undo_since(db, RATER)
-        if settled := annotated.take_back(db, RATER, since=since):
-            print(f"Taken back: {settled.said}.", flush=True)
-            return 0
-        last = undo.newest(db, RATER, since=since)
-        edits.put_back(db, last, sessions.upcoming(ws, db, RATER, 1))
-        again = undo.counting(db, last) if last else None
-        said, again_said = (wording.of_rating(db, each) if each else "" for each in (last, again))
-        why = "" if last else sessions.nothing_to_undo(db, RATER)
+def _undo(db: Database) -> tuple[int | None, str]:
+    """Take back the newest judgement; returns the change in the number of ratings, None where there is none, and what to say."""
+    since = sessions.undo_since(db, RATER)
+    if settled := annotated.take_back(db, RATER, since=since):
+        return 0, f"Taken back: {settled.said}."
+    last = undo.newest(db, RATER, since=since)
+    edits.put_back(db, last, sessions.upcoming(db, RATER, 1))
+    again = undo.counting(db, last) if last else None
+    said, again_said = (wording.of_rating(db, each) if each else "" for each in (last, again))
     if last is None:
-        print(why, flush=True)
-        return None
-    print(f"Taken back: {said}." + (f" Counts again: {again_said}." if again else ""), flush=True)
-    return 0 if again or last.edited_response_id is not None else -1
+        return None, sessions.nothing_to_undo(db, RATER)
+    change = 0 if again or last.edited_response_id is not None else -1
+    return change, f"Taken back: {said}." + (f" Counts again: {again_said}." if again else "")

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from sqlite_utils import Database
+
 from studio.cli import follow
 from studio.cli.printing import printable
 from studio.errors import RunError
@@ -48,8 +50,9 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         if arguments.against:
             with ws.read() as db:
                 run = runs.get(db, arguments.against)
-            return _compare(ws, bundle, run)
-        plan = repeating.plan(ws, bundle)
+                return _compare(db, bundle, run)
+        with ws.read() as db:
+            plan = repeating.plan(db, bundle)
         there = bundle.contents
         print(printable(f"{there.run} ({there.stage}), which {there.state}. {there.message}"))
         print(printable(there.command))
@@ -65,12 +68,13 @@ def _reproduce(arguments: argparse.Namespace) -> int:
             words = "reproduce", arguments.bundle, "--against", run.name
             print(f"Compare it when it has ended: {follow.command(arguments, *words)}")
             return 0
-        return _compare(ws, bundle, run)
+        with ws.read() as db:
+            return _compare(db, bundle, run)
 
 
-def _compare(ws: Workspace, bundle: opening.Bundle, run: runs.Run) -> int:
+def _compare(db: Database, bundle: opening.Bundle, run: runs.Run) -> int:
     if not run.is_ended:
         raise RunError(f"{run.name} is {run.state}: compare it when it has ended.")
-    found = differences.between(ws, bundle, run)
+    found = differences.between(db, bundle, run)
     print(printable("\n".join(found.sentences)))
     return 0 if found.are_none else 1

@@ -117,7 +117,8 @@ def _under(ws: Workspace, rollout: Rollout, checkpoint: str) -> Under | None:
         return None
     resident = Resident(ws)
     try:
-        return comparing.compare(ws, resident, rollout, checkpoint)
+        with ws.read() as db:
+            return comparing.compare(db, resident, rollout, checkpoint)
     finally:
         resident.close()
 

@@ -161,7 +161,9 @@ def _show_run(arguments: argparse.Namespace) -> int:
         _show_trust(values)
     if run.deleted_at:
         print(checkpoints.was_deleted(run.name, run.deleted_at))
-    for checkpoint in checkpoints.list_all(ws, run.stage, has_deleted=True):
+    with ws.read() as db:
+        known = checkpoints.list_all(db, run.stage, has_deleted=True)
+    for checkpoint in known:
         if checkpoint.run_id == run.id:
             size = "" if checkpoint.deleted_at else f", {disk.words(disk.taken(checkpoint.folder))}"
             print(f"checkpoint {checkpoint.name}{checkpoint.remarks}{size}")

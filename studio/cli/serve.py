@@ -49,8 +49,9 @@ def add(commands: Any) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
-    names = [resident.policy(ws, name).name for name in arguments.checkpoints]
-    example = (names or resident.policies(ws) or [""])[0]
+    with ws.read() as db:
+        names = [resident.policy(db, name).name for name in arguments.checkpoints]
+        example = (names or resident.policies(db) or [""])[0]
     if not example:
         raise CheckpointError("There are no checkpoints yet. Make one with: rlhf-studio sft")
     place = address.parse(arguments.host, arguments.port)

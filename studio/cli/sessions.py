@@ -69,10 +69,11 @@ def _list(arguments: argparse.Namespace) -> int:
 def _start(arguments: argparse.Namespace) -> int:
     config = settings.read_class(SessionConfig, "session", arguments.config, arguments.set)
     ws = Workspace.existing(arguments.workspace)
-    session = active_choice.start_session(ws, config)
+    with ws.write() as db:
+        session = active_choice.start_session(db, config)
     with ws.read() as db:
         guideline = guidelines.current(db)
-        why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, db, session)
+        why = "" if prefetch.is_sampled(session) else sessions.why_nothing(db, session)
     print(f"{session.sentence} Guideline: {printable(guideline.text)}")
     if session.reason:
         print(printable(session.reason))

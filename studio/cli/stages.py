@@ -120,7 +120,8 @@ def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
         return 0
     prepared = prepare.resolve(ws, config)
     found = preview.lesson(ws, prepared)
-    fit = memory_fit.fit(ws, prepared, found.longest)
+    with ws.read() as db:
+        fit = memory_fit.fit(db, prepared, found.longest)
     for name, count in fit.estimate.parts.items():
         if count:
             print(f"{name:12} {count / 2**20:10,.1f} MiB")
@@ -137,7 +138,9 @@ def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
 
 def _show(ws: Workspace, config: TrainConfig) -> int:
     found = preview.lesson(ws, prepare.resolve(ws, config))
-    if taken_over := prepare.inherited(ws, config):
+    with ws.read() as db:
+        taken_over = prepare.inherited(db, config)
+    if taken_over:
         print(parents.sentence(taken_over))
     print(f"Chat template: {found.template}. {found.summary}")
     print("The first rows as the model reads them, tokens apart by |; ⟦taught⟧, and ⟨the score is read here⟩:")

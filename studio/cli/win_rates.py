@@ -35,7 +35,8 @@ def add(commands: Any) -> None:
 def _compare(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     config = session_config.head_to_head(arguments.one, arguments.other, arguments.votes, arguments.split)
-    session = sessions.start(ws, config)
+    with ws.write() as db:
+        session = sessions.start(db, config)
     prefetch.look_after(ws)
     print(f"{session.sentence}\nRate: {follow.command(arguments, 'rate')}")
     print(f"What the votes say so far: {follow.command(arguments, 'leaderboard')}")
@@ -43,7 +44,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _leaderboard(arguments: argparse.Namespace) -> int:
-    found = leaderboard.read(Workspace.existing(arguments.workspace), arguments.rater, arguments.anchor)
+    with Workspace.existing(arguments.workspace).read() as db:
+        found = leaderboard.read(db, arguments.rater, arguments.anchor)
     print(json.dumps(found.as_dict(), indent=2) if arguments.json else _told(found))
     return 0
 

@@ -6,7 +6,7 @@ from studio.evaluation import comparison, curves, leaderboard, overoptimisation
 from studio.evaluation import report as evaluation_report
 from studio.models import checkpoints
 from studio.plots import Interval, interval_chart
-from studio.workspace import Workspace
+from studio.workspace import Database
 
 Facts = dict[str, Any]
 GOLD = (
@@ -20,28 +20,26 @@ TOXICITY = (
 VOTES = "Expected share of the scripted rater's votes against SFT, a tie counting as half."
 
 
-def facts(ws: Workspace, sft: str, ppo: str, rater: str) -> Facts:
+def facts(db: Database, sft: str, ppo: str, rater: str) -> Facts:
     """Return the comparison of the two runs' checkpoints on the same items, and the votes between them, as JSON values."""
-    before, after = checkpoints.get(ws, sft).name, checkpoints.get(ws, ppo).name
-    with ws.read() as db:
-        found = comparison.compare(db, before, (before, after))
+    before, after = checkpoints.get(db, sft).name, checkpoints.get(db, ppo).name
+    found = comparison.compare(db, before, (before, after))
     lines = [
         dict(zip(("suite", "measure", "verdict", "n", "before", "after", "difference", "interval"), row, strict=True))
         for row in (evaluation_report.cells(line)[:8] for line in found.lines)
     ]
-    pairs = leaderboard.read(ws, rater, [before]).as_dict()["pairs"]
+    pairs = leaderboard.read(db, rater, [before]).as_dict()["pairs"]
     votes = next(pair for pair in pairs if {pair["one"], pair["other"]} == {before, after})
-    earned = evaluation_report.earned(ws, rater)
+    earned = evaluation_report.earned(db, rater)
     return {"before": before, "after": after, "lines": lines, "votes": votes, "earned": earned}
 
 
-def sections(ws: Workspace, found: Facts | None, rater: str) -> list[Facts]:
+def sections(db: Database, found: Facts | None, rater: str) -> list[Facts]:
     """Return the report's sections of these facts: title, text and plots, each with a caption; none where nothing was measured."""
     if found is None:
         return []
     before, after, votes = found["before"], found["after"], found["votes"]
-    with ws.read() as db:
-        compared = comparison.compare(db, before, (before, after))
+    compared = comparison.compare(db, before, (before, after))
     num = votes["wins"] + votes["losses"]
     share = Interval(
         f"{votes['one']} preferred", votes["decided"] or 0.5, votes["anytime_low"], votes["anytime_high"], num
@@ -68,7 +66,7 @@ def sections(ws: Workspace, found: Facts | None, rater: str) -> list[Facts]:
             },
         ],
     }
-    return [tax, looked_at, *(_earned(curve) for curve in overoptimisation.read(ws, rater))]
+    return [tax, looked_at, *(_earned(curve) for curve in overoptimisation.read(db, rater))]
 
 
 def _verdict(votes: Facts) -> str:

@@ -27,13 +27,14 @@ TREE_TONES = {"sft": 4, "sample": 2, "reward": 3, "ppo": 1, "evaluate": 2}
 def write(ws: Workspace, facts: Facts) -> tuple[Path, Path]:
     """Write report.json and report.html into the workspace, each complete or not at all; returns their paths."""
     paths = ws.root / "report.json", ws.root / "report.html"
-    texts = json.dumps(facts, indent=2, ensure_ascii=False) + "\n", render(ws, facts)
+    with ws.read() as db:
+        texts = json.dumps(facts, indent=2, ensure_ascii=False) + "\n", render(db, facts)
     for path, text in zip(paths, texts, strict=True):
         whole.write_text(path, text)
     return paths
 
 
-def render(ws: Workspace, facts: Facts) -> str:
+def render(db: Database, facts: Facts) -> str:
     """Return the page as text. Every text in it is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -43,16 +44,16 @@ def render(ws: Workspace, facts: Facts) -> str:
         lstrip_blocks=True,
     )
     judge = facts["rounds"][-1]["runs"]["judge"]
-    with ws.read() as db:
-        trained = _supervised(db, facts), _reinforced(db, facts)
-        pairs, config, lineage = _pairs(db, judge), runs.get(db, judge).config, _lineage(db, facts)
+    trained = _supervised(db, facts), _reinforced(db, facts)
+    evaluation = evaluated.sections(db, facts.get("evaluation"), facts["rater"]["name"])
+    pairs, config, lineage = _pairs(db, judge), runs.get(db, judge).config, _lineage(db, facts)
     return environment.get_template("report.html.jinja").render(
         facts=facts,
         summary=_summary(facts),
         heads=_heads(facts),
         sections=[
             _judged(facts),
-            *evaluated.sections(ws, facts.get("evaluation"), facts["rater"]["name"]),
+            *evaluation,
             *trained,
         ],
         pairs=pairs,

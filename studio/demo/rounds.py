@@ -235,18 +235,20 @@ def _evaluate(demo: _Demo, sft: str, rounds: list[dict[str, str]]) -> Figures:
     """Measure SFT and the last policy on suites, and all kept policies by the last reward model and the gold one; returns the figures."""
     ws, last = demo.ws, rounds[-1]
     gold = _gold(demo, sft, last["ppo"])
-    names = {name: checkpoints.get(ws, name).name for name in (sft, last["ppo"])}
+    with ws.read() as db:
+        names = {name: checkpoints.get(db, name).name for name in (sft, last["ppo"])}
     demo.run(
         demo.recipe.suites,
         f"{last['ppo']} and {sft} measured on suites",
         checkpoints=f"base, {names[sft]}, {names[last['ppo']]}",
         reward_checkpoint=last["reward"],
     )
-    kept = [
-        checkpoint.name
-        for checkpoint in reversed(checkpoints.list_all(ws, "ppo"))
-        if SAVED_AT_KL in checkpoint.metrics or checkpoint.name == names[last["ppo"]]
-    ]
+    with ws.read() as db:
+        kept = [
+            checkpoint.name
+            for checkpoint in reversed(checkpoints.list_all(db, "ppo"))
+            if SAVED_AT_KL in checkpoint.metrics or checkpoint.name == names[last["ppo"]]
+        ]
     demo.run(
         demo.recipe.best_of,
         f"best-of-n and policies at several KLs, scored by {last['reward']} and by {gold['reward']}",
@@ -254,7 +256,8 @@ def _evaluate(demo: _Demo, sft: str, rounds: list[dict[str, str]]) -> Figures:
         reward_checkpoint=last["reward"],
         gold_checkpoint=gold["reward"],
     )
-    return evaluated.facts(ws, sft, last["ppo"], RATER) | {"gold": gold}
+    with ws.read() as db:
+        return evaluated.facts(db, sft, last["ppo"], RATER) | {"gold": gold}
 
 
 def rate_open_pairs(ws: Workspace, rater: ScriptedRater, name: str = RATER) -> int:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sqlite_utils import Database
 
 from modules.config import EvaluateConfig
 from studio.errors import ConfigError
@@ -17,7 +18,6 @@ from studio.evaluation.results import Item
 from studio.models import checkpoint_pages, checkpoints
 from studio.models.checkpoints import SAVED_AT_KL
 from studio.models.parents import traits
-from studio.workspace import Workspace
 
 Array = NDArray[np.float64]
 
@@ -34,7 +34,7 @@ class Best(NamedTuple):
     """Mean score by the other reward model; None without one."""
 
 
-def complete(ws: Workspace, config: EvaluateConfig) -> EvaluateConfig:
+def complete(db: Database, config: EvaluateConfig) -> EvaluateConfig:
     """Fill in what best_of leaves open: whole distribution, test prompts, the SFT policy and what was trained from it, its reward model.
 
     Raises:
@@ -46,15 +46,14 @@ def complete(ws: Workspace, config: EvaluateConfig) -> EvaluateConfig:
             "answers: leave one at 0."
         )
     changes: dict[str, object] = {"top_p": 1.0, "suites": config.suites or "answers"}
-    ppo = checkpoints.newest(ws, "ppo")
+    ppo = checkpoints.newest(db, "ppo")
     if ppo:
-        with ws.read() as db:
-            of_run = checkpoints.parents_of_run(db, ppo.run_id)
+        of_run = checkpoints.parents_of_run(db, ppo.run_id)
         changes["reward_checkpoint"] = config.reward_checkpoint or of_run.get("reward", "")
-        changes["gold_checkpoint"] = config.gold_checkpoint or _other_half(ws, str(changes["reward_checkpoint"]))
+        changes["gold_checkpoint"] = config.gold_checkpoint or _other_half(db, str(changes["reward_checkpoint"]))
         if not config.checkpoints:
-            kept = [c for c in checkpoint_pages.of_run(ws, ppo.run_id) if SAVED_AT_KL in c.metrics or c.id == ppo.id]
-            dpo = checkpoints.newest(ws, "dpo")
+            kept = [c for c in checkpoint_pages.of_run(db, ppo.run_id) if SAVED_AT_KL in c.metrics or c.id == ppo.id]
+            dpo = checkpoints.newest(db, "dpo")
             names = [of_run["sft"], *(c.name for c in reversed(kept)), *([dpo.name] if dpo else [])]
             changes["checkpoints"] = ", ".join(names)
     return config.model_copy(update=changes)
@@ -103,9 +102,9 @@ def curve(items: Sequence[Item], subject: str) -> list[Best]:
     ]
 
 
-def _other_half(ws: Workspace, reward: str) -> str:
+def _other_half(db: Database, reward: str) -> str:
     """Return the newest reward model that learned from the other half of the votes; empty without one."""
-    halves = {c.name: traits.votes_half(c) for c in checkpoints.list_all(ws, "reward", is_newest_of_run=True)}
+    halves = {c.name: traits.votes_half(c) for c in checkpoints.list_all(db, "reward", is_newest_of_run=True)}
     wanted = {"first": "second", "second": "first"}.get(halves.get(reward, ""))
     return next((name for name, half in halves.items() if half == wanted), "") if wanted else ""
 

@@ -12,7 +12,6 @@ from studio.evaluation.measures import MEASURES, values
 from studio.models import checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.plots import Series, line_chart
-from studio.workspace import Workspace
 
 KL = next(measure for measure in MEASURES["prompt"] if measure.name == "kl")
 OF_RUNS = "as the runs of the checkpoints measured it"
@@ -30,16 +29,15 @@ class Distances(NamedTuple):
     """Where they were measured, as the end of a sentence."""
 
 
-def read(ws: Workspace, found: Comparison) -> Distances:
+def read(db: Database, found: Comparison) -> Distances:
     """Return the distances of what is compared: measured on the suite of answers that has most of them, else by the runs."""
     names = {found.against, *found.subjects}
-    known = {c.name: c for c in checkpoints.list_all(ws, has_deleted=True) if c.name in names}
-    with ws.read() as db:
-        origins = {name: _origin(db, c) for name, c in known.items()}
-        of_suites = [
-            (_measured(db, group, known), f"measured on {group[-1].title}")
-            for group in conditions.groups(KL, [suite for suite in results.measured(db) if suite.kind == "prompt"])
-        ]
+    known = {c.name: c for c in checkpoints.list_all(db, has_deleted=True) if c.name in names}
+    origins = {name: _origin(db, c) for name, c in known.items()}
+    of_suites = [
+        (_measured(db, group, known), f"measured on {group[-1].title}")
+        for group in conditions.groups(KL, [suite for suite in results.measured(db) if suite.kind == "prompt"])
+    ]
     of_runs = {name: kl for name, c in known.items() if (kl := _of_run(c)) is not None}
     kl, source = max([*of_suites, (of_runs, OF_RUNS)], key=lambda each: len(each[0]))
     return Distances(kl, origins, source)

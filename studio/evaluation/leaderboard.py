@@ -19,7 +19,6 @@ from studio.models import checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import model_votes
 from studio.preferences.model_votes import ModelVote
-from studio.workspace import Workspace
 
 NUM_RESAMPLES = 300
 RIDGE = 0.01
@@ -137,24 +136,23 @@ def build(votes: Sequence[ModelVote], rater: str, anchors: Sequence[str] = (), s
     )
 
 
-def read(ws: Workspace, rater: str = "person", anchors: Sequence[str] = ()) -> Leaderboard:
+def read(db: Database, rater: str = "person", anchors: Sequence[str] = ()) -> Leaderboard:
     """Rank by the votes in the workspace; without `anchors` the SFT checkpoints are, the oldest first.
 
     Raises:
         RatingError: this rater has not voted on answers of two different checkpoints.
         CheckpointError: there is no checkpoint of an anchor's name.
     """
-    with ws.read() as db:
-        votes, voters = model_votes.between_checkpoints(db, rater), model_votes.raters(db)
+    votes, voters = model_votes.between_checkpoints(db, rater), model_votes.raters(db)
     if not votes:
         who = f" Others have: {', '.join(voters)}." if voters and rater not in voters else ""
         raise RatingError(
             f"The rater {rater} has not voted on answers of two different checkpoints.{who} Compare two: "
             "rlhf-studio compare ppo-1 sft-1"
         )
-    named = [checkpoints.recorded(ws, name).name for name in anchors]
+    named = [checkpoints.recorded(db, name).name for name in anchors]
     return build(
-        votes, rater, named or [each.name for each in reversed(checkpoints.list_all(ws, "sft", has_deleted=True))]
+        votes, rater, named or [each.name for each in reversed(checkpoints.list_all(db, "sft", has_deleted=True))]
     )
 
 

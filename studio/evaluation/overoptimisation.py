@@ -13,6 +13,7 @@ from statistics import fmean, pstdev
 from typing import NamedTuple
 
 import numpy as np
+from sqlite_utils import Database
 
 from studio.errors import RatingError
 from studio.evaluation import best_of, leaderboard, results, statistics
@@ -21,7 +22,6 @@ from studio.evaluation.results import BASE, Item, Measured
 from studio.evaluation.statistics import Difference
 from studio.models import checkpoints
 from studio.preferences import snapshots
-from studio.workspace import Workspace
 
 MIN_POINTS = 5
 """Fewer policies than these do not tell a curve that turns from one that goes on rising."""
@@ -90,28 +90,27 @@ class Curve(NamedTuple):
         return self.policies[0]
 
 
-def read(ws: Workspace, rater: str = "person") -> list[Curve]:
+def read(db: Database, rater: str = "person") -> list[Curve]:
     """Return a curve for each suite of answers and each SFT policy, where there is something to compare; the newest first.
 
     That is another policy, or answers to choose the best of; both need scores, and KLs, which answers cut by top_p do not have.
     """
-    known = {c.name: c for c in checkpoints.list_all(ws, has_deleted=True)}
+    known = {c.name: c for c in checkpoints.list_all(db, has_deleted=True)}
     found = []
-    with ws.read() as db:
-        measured = [suite for suite in results.measured(db) if suite.kind == "prompt"]
-        runs = {known[name].run_id for suite in measured for name in suite.subjects if name in known}
-        origins = {run_id: checkpoints.parents_of_run(db, run_id).get("sft", "") for run_id in runs}
-        for suite in measured:
-            families: dict[str, list[str]] = {}
-            for name in suite.subjects:
-                if checkpoint := known.get(name):
-                    origin = origins[checkpoint.run_id] if checkpoint.stage != "sft" else name
-                    families.setdefault(origin or name, []).append(name)
-                elif name.startswith(BASE):
-                    families[name] = [name]
-            found += [(suite, origin, names) for origin, names in families.items()]
+    measured = [suite for suite in results.measured(db) if suite.kind == "prompt"]
+    runs = {known[name].run_id for suite in measured for name in suite.subjects if name in known}
+    origins = {run_id: checkpoints.parents_of_run(db, run_id).get("sft", "") for run_id in runs}
+    for suite in measured:
+        families: dict[str, list[str]] = {}
+        for name in suite.subjects:
+            if checkpoint := known.get(name):
+                origin = origins[checkpoint.run_id] if checkpoint.stage != "sft" else name
+                families.setdefault(origin or name, []).append(name)
+            elif name.startswith(BASE):
+                families[name] = [name]
+        found += [(suite, origin, names) for origin, names in families.items()]
     stages = {name: c.stage for name, c in known.items()}
-    drawn = [_curve(ws, suite, origin, names, stages, rater) for suite, origin, names in found]
+    drawn = [_curve(db, suite, origin, names, stages, rater) for suite, origin, names in found]
     return [curve for curve in reversed(drawn) if curve]
 
 
@@ -152,20 +151,19 @@ def advise(policies: Sequence[Policy], compare: Callable[[str, str], Difference]
 
 
 def _curve(
-    ws: Workspace, suite: Measured, origin: str, names: Sequence[str], stages: dict[str, str], rater: str
+    db: Database, suite: Measured, origin: str, names: Sequence[str], stages: dict[str, str], rater: str
 ) -> Curve | None:
     """Return the curve of a start and what was trained from it; None where there is nothing to compare.
 
     Args:
-        ws: the workspace.
+        db: the workspace's database.
         suite: of answers.
         origin: the SFT policy, measured or not, or a pretrained model.
         names: of what was measured.
         stages: of all checkpoints.
         rater: whose votes count.
     """
-    with ws.read() as db:
-        items = results.items(db, suite.id, names)
+    items = results.items(db, suite.id, names)
     is_whole = suite.conditions.get("top_p", 1.0) == 1.0
     known = [
         n for n in names if _has(items, n, "reward") and (_has(items, n, "kl") or (n.startswith(BASE) and is_whole))
@@ -175,7 +173,7 @@ def _curve(
     if not known or (known == [origin] and not best.get(origin)):
         return None
     has_gold = all(_has(items, name, "gold") for name in known)
-    votes = _win_rates(ws, rater, origin) if known[0] == origin and len(known) > 1 else {}
+    votes = _win_rates(db, rater, origin) if known[0] == origin and len(known) > 1 else {}
     policies = [
         Policy(
             name,
@@ -200,7 +198,7 @@ def _curve(
         _spread(items, start.name, "reward"),
         _spread(items, start.name, "gold") if has_gold else 1.0,
         _advice(policies, origin, items, has_gold),
-        has_gold and _has_own_votes(ws, suite),
+        has_gold and _has_own_votes(db, suite),
     )
 
 
@@ -218,18 +216,17 @@ def _advice(policies: Sequence[Policy], origin: str, items: Sequence[Item], has_
     return missing + (advise(policies, partial(_difference, items)) if has_gold else NO_GOLD)
 
 
-def _has_own_votes(ws: Workspace, suite: Measured) -> bool:
+def _has_own_votes(db: Database, suite: Measured) -> bool:
     """Return whether both judges are known, and were not trained on a common vote."""
-    known = {c.name: c.run_id for c in checkpoints.list_all(ws, "reward", has_deleted=True)}
+    known = {c.name: c.run_id for c in checkpoints.list_all(db, "reward", has_deleted=True)}
     proxy, gold = (known.get(str(suite.conditions.get(role))) for role in ("reward", "gold"))
-    with ws.read() as db:
-        return proxy is not None and gold is not None and not snapshots.share_votes(db, proxy, gold)
+    return proxy is not None and gold is not None and not snapshots.share_votes(db, proxy, gold)
 
 
-def _win_rates(ws: Workspace, rater: str, start: str) -> dict[str, float]:
+def _win_rates(db: Database, rater: str, start: str) -> dict[str, float]:
     """Return expected shares of votes against the SFT policy; none where it was never voted on."""
     try:
-        board = leaderboard.read(ws, rater, [start])
+        board = leaderboard.read(db, rater, [start])
     except RatingError:
         return {}
     groups = [group for group in board.groups if group.anchor == start]

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sqlite_utils import Database
+
 from modules.config import EvaluateConfig, PPOConfig, SFTConfig
 from studio.errors import CheckpointError, ConfigError, DataError, RewardError
 from studio.evaluation import best_of, suites
@@ -26,27 +28,27 @@ class Plan(NamedTuple):
     rows: dict[str, list[dict[str, Any]]]
 
 
-def resolve(ws: Workspace, config: EvaluateConfig) -> Plan:
+def resolve(ws: Workspace, db: Database, config: EvaluateConfig) -> Plan:
     """Fill in defaults, check that everything fits together, and read the suites.
 
     Raises:
         StudioError: something is missing or does not go together; the message says what to do.
     """
     if config.best_of:
-        config = best_of.complete(ws, config)
-    names = subjects(config.checkpoints) or _usual(ws)
-    found = {name: _policy(ws, name) for name in names if name != BASE}
+        config = best_of.complete(db, config)
+    names = subjects(config.checkpoints) or _usual(db)
+    found = {name: _policy(db, name) for name in names if name != BASE}
     for checkpoint in found.values():
-        parents.fill(config, parents.read(ws, checkpoint))  # refuses what contradicts it
-    base_model = _base_model(ws, config, [*found.values()])
-    measured = suites.find(ws, config.suites)
+        parents.fill(config, parents.read(db, checkpoint))  # refuses what contradicts it
+    base_model = _base_model(db, config, [*found.values()])
+    measured = suites.find(db, ws.evaluations, config.suites)
     reward, gold, toxicity = None, None, ""
     if any(suite.kind == "prompt" for suite in measured):
         base_models.check_room(base_model, {"max_new_tokens": config.max_new_tokens})
-        reward = _reward(ws, config.reward_checkpoint, base_model, [*found.values()])
-        gold = _reward(ws, config.gold_checkpoint, base_model, [*found.values()]) if config.gold_checkpoint else None
+        reward = _reward(db, config.reward_checkpoint, base_model, [*found.values()])
+        gold = _reward(db, config.gold_checkpoint, base_model, [*found.values()]) if config.gold_checkpoint else None
         for checkpoint in found.values():
-            reference_of(ws, config, checkpoint)
+            reference_of(db, config, checkpoint)
         toxicity = _toxicity(ws, config)
     elif config.toxicity.strip() or config.reward_checkpoint or config.gold_checkpoint or config.best_of:
         raise ConfigError(
@@ -82,7 +84,7 @@ def subjects(text: str) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
 
-def reference_of(ws: Workspace, config: EvaluateConfig, found: Checkpoint) -> Checkpoint | None:
+def reference_of(db: Database, config: EvaluateConfig, found: Checkpoint) -> Checkpoint | None:
     """Return the SFT policy from which the KL of a checkpoint is measured; None where answers are cut by top_p, whose KL it is not.
 
     Raises:
@@ -92,12 +94,12 @@ def reference_of(ws: Workspace, config: EvaluateConfig, found: Checkpoint) -> Ch
         return None
     if found.stage == "sft":
         return found
-    with ws.read() as db:
-        began_from = checkpoints.parents_of_run(db, found.run_id)
-    return checkpoints.get(ws, began_from["sft"])
+    return checkpoints.get(db, checkpoints.parents_of_run(db, found.run_id)["sft"])
 
 
-def fixed(ws: Workspace, config: SFTConfig | PPOConfig, *, has_held_out: bool) -> dict[str, list[dict[str, Any]]]:
+def fixed(
+    ws: Workspace, db: Database, config: SFTConfig | PPOConfig, *, has_held_out: bool
+) -> dict[str, list[dict[str, Any]]]:
     """Return the part of a trainer's rows with the items that each evaluation measures; none where it names no suite.
 
     Raises:
@@ -109,7 +111,7 @@ def fixed(ws: Workspace, config: SFTConfig | PPOConfig, *, has_held_out: bool) -
         raise DataError(
             "eval_suites is measured at each evaluation, but nothing is held out to evaluate on. Import more, or leave it empty."
         )
-    found = suites.find(ws, config.eval_suites)
+    found = suites.find(db, ws.evaluations, config.eval_suites)
     for suite in found:
         if suite.kind in ("prompt", "task"):
             raise ConfigError(
@@ -129,13 +131,13 @@ def thaw(rows: list[dict[str, Any]]) -> list[Suite]:
     return [Suite(**row) for row in rows]
 
 
-def _usual(ws: Workspace) -> list[str]:
-    newest = [checkpoints.newest(ws, stage) for stage in ("sft", "dpo", "ppo")]
+def _usual(db: Database) -> list[str]:
+    newest = [checkpoints.newest(db, stage) for stage in ("sft", "dpo", "ppo")]
     return [BASE, *(each.name for each in newest if each)]
 
 
-def _policy(ws: Workspace, name: str) -> Checkpoint:
-    found = checkpoints.get(ws, name)
+def _policy(db: Database, name: str) -> Checkpoint:
+    found = checkpoints.get(db, name)
     if found.stage not in checkpoints.POLICIES:
         raise CheckpointError(
             f"Checkpoint {found.name} comes from the reward model, which writes no text. Name checkpoints of SFT, PPO or DPO, or base."
@@ -143,9 +145,9 @@ def _policy(ws: Workspace, name: str) -> Checkpoint:
     return found
 
 
-def _base_model(ws: Workspace, config: EvaluateConfig, found: list[Checkpoint]) -> str:
+def _base_model(db: Database, config: EvaluateConfig, found: list[Checkpoint]) -> str:
     """Return the pretrained model: the one named, else that of the first checkpoint, else that of the newest SFT."""
-    newest = checkpoints.newest(ws, "sft")
+    newest = checkpoints.newest(db, "sft")
     name = config.base_model or next((each.base_model for each in [*found, *([newest] if newest else [])]), "")
     if not name:
         raise CheckpointError(
@@ -156,17 +158,17 @@ def _base_model(ws: Workspace, config: EvaluateConfig, found: list[Checkpoint]) 
     return name
 
 
-def _reward(ws: Workspace, name: str, base_model: str, found: list[Checkpoint]) -> Checkpoint | None:
+def _reward(db: Database, name: str, base_model: str, found: list[Checkpoint]) -> Checkpoint | None:
     """Return a reward model that scores answers, the newest where none is named; it shares the base of all that is measured."""
-    chosen = checkpoints.get(ws, name) if name else None
+    chosen = checkpoints.get(db, name) if name else None
     if chosen and chosen.stage != "reward":
         raise CheckpointError(f"Checkpoint {chosen.name} is not a reward model. Name one from a reward run.")
-    reward = chosen or checkpoints.newest(ws, "reward")
+    reward = chosen or checkpoints.newest(db, "reward")
     if reward is None:
         return None
     others = [name for name in (base_model, *(each.base_model for each in found)) if name != reward.base_model]
     if not others:
-        return checkpoints.get(ws, reward.name)
+        return checkpoints.get(db, reward.name)
     if chosen is None:
         return None
     raise CheckpointError(

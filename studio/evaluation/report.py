@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from sqlite_utils import Database
 
 from studio.evaluation import conditions, curves, distances, leaderboard, overoptimisation, rules
 from studio.evaluation.comparison import Comparison, Flip, Line, shown
@@ -38,29 +39,30 @@ def write(ws: Workspace, found: Comparison) -> tuple[Path, Path]:
     folder = ws.exports / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "report.json", folder / "report.html"
-    plain = leaderboard.plain(facts(ws, found))
-    texts = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n", render(ws, found)
+    with ws.read() as db:
+        plain, page = leaderboard.plain(facts(db, found)), render(db, found)
+    texts = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n", page
     for path, text in zip(paths, texts, strict=True):
         whole.write_text(path, text)
     return paths
 
 
-def facts(ws: Workspace, found: Comparison) -> dict[str, Any]:
+def facts(db: Database, found: Comparison) -> dict[str, Any]:
     """Return all figures as plain values."""
     return {
         "written_at": now(),
         "against": found.against,
         "subjects": list(found.subjects),
         "not_compared": found.not_compared,
-        "kl": distances.read(ws, found).kl,
+        "kl": distances.read(db, found).kl,
         "lines": [line_facts(line) for line in found.lines],
         "flips": [flip._asdict() for flip in found.flips],
-        "earned": earned(ws),
+        "earned": earned(db),
         "notes": list(NOTES),
     }
 
 
-def render(ws: Workspace, found: Comparison) -> str:
+def render(db: Database, found: Comparison) -> str:
     """Return the page as text."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -69,7 +71,7 @@ def render(ws: Workspace, found: Comparison) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    far = distances.read(ws, found)
+    far = distances.read(db, found)
     return environment.get_template("report.html.jinja").render(
         found=found,
         written_at=now()[:16].replace("T", " "),
@@ -79,7 +81,7 @@ def render(ws: Workspace, found: Comparison) -> str:
         forests=[(name, forest(found, name)) for name in found.subjects],
         against_kl=distances.charts(found, far),
         kl_source=far.source,
-        earned=overoptimisation.read(ws),
+        earned=overoptimisation.read(db),
         curves=curves,
         units=UNITS,
         asked=asked,
@@ -192,9 +194,9 @@ def line_facts(line: Line) -> dict[str, Any]:
     return fixed | measure | end | {"difference": line.difference._asdict()}
 
 
-def earned(ws: Workspace, rater: str = "person") -> list[dict[str, Any]]:
+def earned(db: Database, rater: str = "person") -> list[dict[str, Any]]:
     """Return what PPO earned for its KL as JSON values, one a suite of answers; votes are those of one rater."""
-    return [_earned(curve) for curve in overoptimisation.read(ws, rater)]
+    return [_earned(curve) for curve in overoptimisation.read(db, rater)]
 
 
 def _earned(curve: Curve) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from assets import EVALUATIONS
 from studio.errors import ConfigError, DataError
 from studio.evaluation import readers
 from studio.preferences import prompts
-from studio.workspace import Workspace
 
 BUILT_IN = {
     "grammar": "Grammar",
@@ -48,27 +47,31 @@ class Suite(NamedTuple):
     items: list[readers.Item]
 
 
-def find(ws: Workspace, text: str) -> list[Suite]:
+def find(db: Database, folder: Path, text: str) -> list[Suite]:
     """Return the suites that a setting names; the built-in ones where it is empty.
+
+    Args:
+        db: the workspace's database.
+        folder: the workspace's folder of own suites.
+        text: names, separated by commas.
 
     Raises:
         StudioError: there is no such suite, or its file cannot be read.
     """
     names = [part for name in text.split(",") if name.strip() for part in _tasks(name.strip())]
     if not names:
-        with ws.read() as db:
-            names = [name for name in BUILT_IN if name not in OF_WORKSPACE or _of_workspace(db, name)]
-        return [_suite(ws, name) for name in names]
-    found = [_suite(ws, name) for name in dict.fromkeys(names)]
+        names = [name for name in BUILT_IN if name not in OF_WORKSPACE or _of_workspace(db, name)]
+        return [_suite(db, folder, name) for name in names]
+    found = [_suite(db, folder, name) for name in dict.fromkeys(names)]
     twice = {suite.name for suite in found if [other.name for other in found].count(suite.name) > 1}
     if twice:
         raise ConfigError(f"suites names two suites {min(twice)}. Name each once, or give its file another name.")
     return found
 
 
-def offered(ws: Workspace) -> list[str]:
-    """Return the names that need no path: the built-in suites and the workspace's files."""
-    found = ws.evaluations.glob("*.jsonl") if ws.evaluations.is_dir() else []
+def offered(folder: Path) -> list[str]:
+    """Return the names that need no path: the built-in suites, and the files in the workspace's folder of own ones."""
+    found = folder.glob("*.jsonl") if folder.is_dir() else []
     own = sorted(path.stem for path in found if path.is_file())
     return [*BUILT_IN, *(name for name in own if name not in BUILT_IN)]
 
@@ -85,11 +88,11 @@ def _tasks(name: str) -> list[str]:
     return [name] if known == name else [f"{LM_EVAL}{task.strip()}" for task in known.split("+") if task.strip()]
 
 
-def _suite(ws: Workspace, name: str) -> Suite:
+def _suite(db: Database, folder: Path, name: str) -> Suite:
     body, wish = _cut(name)
     if body.startswith(LM_EVAL):
         return _task(body, wish)
-    kind, title, items, named = _read(ws, body)
+    kind, title, items, named = _read(db, folder, body)
     usual = kind == "prompt" or body == "held_out"
     uses_template = usual if wish is None else wish
     if uses_template and any("messages" not in item and not item.get("prompt") for item in items):
@@ -118,7 +121,7 @@ def _cut(name: str) -> tuple[str, bool | None]:
     return name, None
 
 
-def _read(ws: Workspace, body: str) -> tuple[str, str, list[readers.Item], str]:
+def _read(db: Database, folder: Path, body: str) -> tuple[str, str, list[readers.Item], str]:
     """Return kind, title, items and name of a suite."""
     before, colon, path = body.partition(":")
     if colon and before in readers.FORMATS:
@@ -130,14 +133,13 @@ def _read(ws: Workspace, body: str) -> tuple[str, str, list[readers.Item], str]:
             readers.read_format(before, file),
             f"prompts:{file.stem}" if before == "prompts" else before,
         )
-    if body in BUILT_IN and (ws.evaluations / f"{body}.jsonl").is_file():
+    if body in BUILT_IN and (folder / f"{body}.jsonl").is_file():
         raise ConfigError(
-            f"The name {body} is taken by a built-in suite, so the file {ws.evaluations / body}.jsonl would not be measured. Give the file "
+            f"The name {body} is taken by a built-in suite, so the file {folder / body}.jsonl would not be measured. Give the file "
             "another name."
         )
     if body in OF_WORKSPACE:
-        with ws.read() as db:
-            items = _of_workspace(db, body)
+        items = _of_workspace(db, body)
         if items:
             return ("text" if body == "held_out" else "prompt"), BUILT_IN[body], items, body
         what = "held-out demonstrations" if body == "held_out" else "test prompts"
@@ -145,20 +147,20 @@ def _read(ws: Workspace, body: str) -> tuple[str, str, list[readers.Item], str]:
     if body in FILES:
         kind, items = readers.read_own(EVALUATIONS / f"{body}.jsonl")
         return kind, BUILT_IN[body], items, body
-    return *_own(ws, body), body
+    return *_own(folder, body), body
 
 
-def _own(ws: Workspace, name: str) -> tuple[str, str, list[readers.Item]]:
+def _own(folder: Path, name: str) -> tuple[str, str, list[readers.Item]]:
     """Read a file of the workspace's folder; neither .. nor a link may lead out of it."""
-    path = ws.evaluations / f"{name.removesuffix('.jsonl')}.jsonl"
-    if not path.resolve().is_relative_to(ws.evaluations.resolve()) or not path.is_file():
+    path = folder / f"{name.removesuffix('.jsonl')}.jsonl"
+    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
         if name.startswith(("classifier", "toxicity")):
             raise ConfigError(
                 f"{name[:100]!r} is not a suite. Toxicity is measured on the answers of a suite of prompts: suites=answers with "
                 "toxicity=classifier:FOLDER#LABEL, the label being the one that means toxic."
             )
         raise ConfigError(
-            f"There is no suite {name[:100]!r}. There are: {', '.join(offered(ws))}. A file of your own lies in {ws.evaluations}; public "
+            f"There is no suite {name[:100]!r}. There are: {', '.join(offered(folder))}. A file of your own lies in {folder}; public "
             f"ones are named by their path, as {', '.join(f'{known}:FILE' for known in readers.FORMATS)}."
         )
     kind, items = readers.read_own(path)

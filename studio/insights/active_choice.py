@@ -20,7 +20,6 @@ from studio.insights import learning_curves, saving
 from studio.insights.learning_curves import FEWEST_SEEDS, Point
 from studio.insights.saving import Arm, Saving
 from studio.runs import runs
-from studio.workspace import Workspace
 
 CHOSEN = f"Pairs are chosen by {UNMEASURED}, next to a random share"
 
@@ -146,12 +145,11 @@ def settle(db: Database, config: SessionConfig) -> tuple[SessionConfig, str]:
     return config.model_copy(update={"choose": UNMEASURED}), f"{CHOSEN}{saves}. {measured}"
 
 
-def start_session(ws: Workspace, config: SessionConfig, rater: str = "person") -> Session:
+def start_session(db: Database, config: SessionConfig, rater: str = "person") -> Session:
     """Start a session as `sessions.start`, an automatic choice settled by what was measured.
 
     Raises:
         StudioError: as `sessions.start`.
     """
-    with ws.read() as db:
-        settled, reason = settle(db, config)
-    return sessions.start(ws, settled, rater, reason)
+    settled, reason = settle(db, config)
+    return sessions.start(db, settled, rater, reason)

@@ -34,6 +34,8 @@ class Checkpoint:
     run_name: str
     stage: str
     step: int
+    root: Path
+    """The folder of the workspace."""
     folder: Path
     base_model: str
     base_fingerprint: str
@@ -61,7 +63,7 @@ class Checkpoint:
 
 
 SELECT = (
-    "SELECT c.*, r.name AS run_name, r.stage, h.checkpoint_id AS persons_choice FROM checkpoints c"
+    "SELECT c.*, workspace() AS root, r.name AS run_name, r.stage, h.checkpoint_id AS persons_choice FROM checkpoints c"
     " JOIN runs r ON r.id = c.run_id LEFT JOIN handed_on h ON h.run_id = c.run_id"
 )
 """Rows that `of_row` takes."""
@@ -70,7 +72,7 @@ HANDED_ON_FIRST = "h.checkpoint_id IS c.id DESC, c.is_chosen DESC"
 
 
 def add(
-    ws: Workspace,
+    db: Database,
     run_id: int,
     step: int,
     folder: Path,
@@ -81,51 +83,50 @@ def add(
     is_chosen: bool = False,
 ) -> str:
     """Record a folder that is complete on disk; `is_chosen` replaces the run's earlier choice, no person's. Returns its name."""
-    with ws.write() as db:
-        if is_chosen:
-            db.execute("UPDATE checkpoints SET is_chosen = 0 WHERE run_id = ?", [run_id])
-        run_name = next(db.query("SELECT name FROM runs WHERE id = ?", [run_id]))["name"]
-        name = f"{run_name}@{step}"
-        row = {
-            "name": name,
-            "run_id": run_id,
-            "step": step,
-            "folder": str(folder.relative_to(ws.root)),
-            "base_model": base_model,
-            "base_fingerprint": base_fingerprint,
-            "metrics": json.dumps(metrics),
-            "created_at": now(),
-            "is_chosen": int(is_chosen),
-        }
-        db.table("checkpoints").insert(row)
+    if is_chosen:
+        db.execute("UPDATE checkpoints SET is_chosen = 0 WHERE run_id = ?", [run_id])
+    run = next(db.query("SELECT name, workspace() AS root FROM runs WHERE id = ?", [run_id]))
+    name = f"{run['name']}@{step}"
+    row = {
+        "name": name,
+        "run_id": run_id,
+        "step": step,
+        "folder": str(folder.relative_to(run["root"])),
+        "base_model": base_model,
+        "base_fingerprint": base_fingerprint,
+        "metrics": json.dumps(metrics),
+        "created_at": now(),
+        "is_chosen": int(is_chosen),
+    }
+    db.table("checkpoints").insert(row)
     return name
 
 
-def get(ws: Workspace, name: str) -> Checkpoint:
+def get(db: Database, name: str) -> Checkpoint:
     """Return the checkpoint with this name; a run's name alone means the one it hands on.
 
     Raises:
         CheckpointError: there is none, it was deleted, or its folder is gone.
     """
-    return _get(ws, name, f"{HANDED_ON_FIRST}, c.step DESC")
+    return _get(db, name, f"{HANDED_ON_FIRST}, c.step DESC")
 
 
-def last(ws: Workspace, name: str) -> Checkpoint:
+def last(db: Database, name: str) -> Checkpoint:
     """Return the checkpoint with this name; a run's name alone means its last one, from which it resumes.
 
     Raises:
         CheckpointError: there is none, it was deleted, or its folder is gone.
     """
-    return _get(ws, name, "c.step DESC")
+    return _get(db, name, "c.step DESC")
 
 
-def recorded(ws: Workspace, name: str) -> Checkpoint:
+def recorded(db: Database, name: str) -> Checkpoint:
     """Return the checkpoint as `get` does, for what is known of it; its files may be gone.
 
     Raises:
         CheckpointError: there is none.
     """
-    return of_row(ws, _row(ws, name, f"{HANDED_ON_FIRST}, c.step DESC"))
+    return of_row(_row(db, name, f"{HANDED_ON_FIRST}, c.step DESC"))
 
 
 def hand_on(db: Database, found: Checkpoint, is_wanted: bool = True) -> None:
@@ -183,21 +184,21 @@ def was_deleted(what: str, at: str) -> str:
     return f"{what} was deleted on {day}: its files are gone, while what was sampled, rated and measured with it stays."
 
 
-def _get(ws: Workspace, name: str, order: str) -> Checkpoint:
-    row = _row(ws, name, order)
-    found = of_row(ws, row)
+def _get(db: Database, name: str, order: str) -> Checkpoint:
+    row = _row(db, name, order)
+    found = of_row(row)
     if found.deleted_at:
-        left = [c.name for c in list_all(ws, found.stage)[:3]]
+        left = [c.name for c in list_all(db, found.stage)[:3]]
         other = f"Choose another checkpoint, such as {left[0]}." if left else f"Train {found.stage} again."
         raise CheckpointError(f"{was_deleted(f'Checkpoint {found.name}', found.deleted_at)} {other}")
-    if not is_inside(ws, found):
+    if not is_inside(found):
         raise CheckpointError(
             f"The row of checkpoint {found.name} names a folder outside of the workspace's runs ({row['folder']}), which is never "
             "read. Choose another checkpoint."
         )
     if not found.folder.is_dir():
         raise CheckpointError(
-            f"The folder of checkpoint {found.name} is gone ({found.folder.relative_to(ws.root)}). "
+            f"The folder of checkpoint {found.name} is gone ({row['folder']}). "
             "Put it back, or choose another checkpoint."
         )
     if missing := _missing(found.folder):
@@ -207,20 +208,19 @@ def _get(ws: Workspace, name: str, order: str) -> Checkpoint:
     return found
 
 
-def _row(ws: Workspace, name: str, order: str) -> dict[str, Any]:
+def _row(db: Database, name: str, order: str) -> dict[str, Any]:
     """Return the row of `SELECT` of this name; of a run's checkpoints the first that was not deleted, else the first."""
     order = f"c.name = ? DESC, c.deleted_at IS NOT NULL, {order}"
-    with ws.read() as db:
-        rows = list(db.query(f"{SELECT} WHERE c.name = ? OR r.name = ? ORDER BY {order} LIMIT 1", [name] * 3))
+    rows = list(db.query(f"{SELECT} WHERE c.name = ? OR r.name = ? ORDER BY {order} LIMIT 1", [name] * 3))
     if not rows:
-        known = ", ".join(c.name for c in list_all(ws)[:5]) or "none yet"
+        known = ", ".join(c.name for c in list_all(db)[:5]) or "none yet"
         raise CheckpointError(f"There is no checkpoint named {name!r}. Newest ones: {known}.")
     return rows[0]
 
 
-def is_inside(ws: Workspace, found: Checkpoint) -> bool:
+def is_inside(found: Checkpoint) -> bool:
     """Return whether the path is inside its run's folder, as written: a person may have put a link there."""
-    run = ws.runs / found.run_name
+    run = Workspace(found.root).runs / found.run_name
     is_plain = found.run_name == run.name and run.name != ".."
     return is_plain and run in Path(os.path.normpath(found.folder)).parents
 
@@ -234,39 +234,31 @@ def _missing(folder: Path) -> str:
     return next((name for name in saved if not (folder / name).is_file()), "")
 
 
-def list_all(
-    ws: Workspace, *stages: str, is_newest_of_run: bool = False, has_deleted: bool = False
-) -> list[Checkpoint]:
+def list_all(db: Database, *stages: str, is_newest_of_run: bool = False, has_deleted: bool = False) -> list[Checkpoint]:
     """Return checkpoints, newest first; only these stages where given, only those handed on where wanted.
 
     Deleted ones are among them only where asked for.
     """
-    with ws.read() as db:
-        rows = list(db.query(f"{SELECT} WHERE c.deleted_at IS NULL OR ? ORDER BY c.id DESC", [has_deleted]))
-    found = [of_row(ws, row) for row in rows if not stages or row["stage"] in stages]
+    rows = db.query(f"{SELECT} WHERE c.deleted_at IS NULL OR ? ORDER BY c.id DESC", [has_deleted])
+    found = [of_row(row) for row in rows if not stages or row["stage"] in stages]
     if not is_newest_of_run:
         return found
     newest_of_run = {c.run_id: c for c in reversed(found)}
     return list((newest_of_run | {c.run_id: c for c in found if c.is_chosen}).values())[::-1]
 
 
-def newest(ws: Workspace, *stages: str) -> Checkpoint | None:
+def newest(db: Database, *stages: str) -> Checkpoint | None:
     """Return the checkpoint handed on by the run with the newest checkpoint of these stages, or None."""
     marks = ", ".join("?" * len(stages))
     of_stages = f"AND +c.run_id IN (SELECT id FROM runs WHERE stage IN ({marks}))" if stages else ""
-    with ws.read() as db:
-        first = list(
-            db.query(f"{SELECT} WHERE c.deleted_at IS NULL {of_stages} ORDER BY c.id DESC LIMIT 1", list(stages))
-        )
-        of_run = f"{SELECT} WHERE c.run_id = ? AND c.deleted_at IS NULL ORDER BY {HANDED_ON_FIRST}, c.id DESC LIMIT 1"
-        return next((of_row(ws, row) for row in db.query(of_run, [first[0]["run_id"]])), None) if first else None
+    first = list(db.query(f"{SELECT} WHERE c.deleted_at IS NULL {of_stages} ORDER BY c.id DESC LIMIT 1", list(stages)))
+    of_run = f"{SELECT} WHERE c.run_id = ? AND c.deleted_at IS NULL ORDER BY {HANDED_ON_FIRST}, c.id DESC LIMIT 1"
+    return next((of_row(row) for row in db.query(of_run, [first[0]["run_id"]])), None) if first else None
 
 
-def parents(ws: Workspace, name: str) -> dict[str, str]:
+def parents(db: Database, name: str) -> dict[str, str]:
     """Map each role to the name of the checkpoint that this one's run started from."""
-    run_id = get(ws, name).run_id
-    with ws.read() as db:
-        return parents_of_run(db, run_id)
+    return parents_of_run(db, get(db, name).run_id)
 
 
 def last_name(db: Database, run_id: int) -> str:
@@ -294,11 +286,12 @@ def lineage(db: Database) -> list[tuple[str, str, str]]:
     return [(row["parent"], row["role"], row["child"]) for row in rows]
 
 
-def of_row(ws: Workspace, row: dict[str, Any]) -> Checkpoint:
+def of_row(row: dict[str, Any]) -> Checkpoint:
     """Return the checkpoint of a row of `SELECT`."""
     is_own, is_runs = row["persons_choice"] == row["id"], bool(row["is_chosen"])
     parsed = {
-        "folder": ws.root / row["folder"],
+        "root": Path(row["root"]),
+        "folder": Path(row["root"], row["folder"]),
         "metrics": json.loads(row["metrics"]),
         "is_chosen": is_own or (is_runs and row["persons_choice"] is None),
         "is_own_choice": is_own,

@@ -185,7 +185,7 @@ def best_step(found: Checkpoint) -> int | None:
 
 def piece(ws: Workspace, found: Checkpoint) -> Piece:
     """Return the files of a checkpoint that its run has written; none where its row names another place."""
-    if not checkpoints.is_inside(ws, found):
+    if not checkpoints.is_inside(found):
         return Piece(found.name, found.folder, [])
     written = _written(found.folder)
     present = [path.relative_to(found.folder).as_posix() for path in disk.files(found.folder)]
@@ -199,11 +199,11 @@ def _unfinished(db: Database) -> list[dict[str, Any]]:
 def _plan(ws: Workspace, db: Database, names: Sequence[str], is_runs: bool, others: Others) -> Plan:
     found = Plan()
     runs = {row["id"]: row for name in names for row in [_run(db, name)]} if is_runs else {}
-    chosen = {} if is_runs else {c.id: c for name in names for c in [_checkpoint(ws, db, name)]}
+    chosen = {} if is_runs else {c.id: c for name in names for c in [_checkpoint(db, name)]}
     while True:
         for run_id in runs:
-            chosen |= {c.id: c for c in _of_run(ws, db, run_id) if not c.deleted_at}
-        said, more_runs, more = _dependants(ws, db, runs, chosen)
+            chosen |= {c.id: c for c in _of_run(db, run_id) if not c.deleted_at}
+        said, more_runs, more = _dependants(db, runs, chosen)
         found.dependants += said
         if others != "delete" or not (more_runs or more):
             break
@@ -225,7 +225,7 @@ def _plan(ws: Workspace, db: Database, names: Sequence[str], is_runs: bool, othe
     ]
     found.forbidden = list(dict.fromkeys(forbidden))
     held = loaded.by_processes(ws)
-    found.changes = [said for c in alone if c.is_chosen and (said := _handed_on(ws, db, c, chosen))]
+    found.changes = [said for c in alone if c.is_chosen and (said := _handed_on(db, c, chosen))]
     found.changes += [f"{c.name} {_LOADED}" for c in chosen.values() if c.name in held]
     for each in found.pieces:
         if not disk.is_plain(ws.root, each.folder):
@@ -236,7 +236,7 @@ def _plan(ws: Workspace, db: Database, names: Sequence[str], is_runs: bool, othe
 
 
 def _dependants(
-    ws: Workspace, db: Database, runs: dict[int, dict[str, Any]], chosen: dict[int, Checkpoint]
+    db: Database, runs: dict[int, dict[str, Any]], chosen: dict[int, Checkpoint]
 ) -> tuple[list[str], list[int], list[Checkpoint]]:
     """Return what depends on the checkpoints: in sentences, as ids of runs, and as checkpoints of the same runs."""
     children = [child for child in dependants.children(db, list(chosen)) if child.run_id not in runs]
@@ -248,7 +248,7 @@ def _dependants(
     for c in chosen.values():
         if c.run_id in runs:
             continue
-        later = [each for each in _of_run(ws, db, c.run_id) if not each.deleted_at and each.id not in chosen]
+        later = [each for each in _of_run(db, c.run_id) if not each.deleted_at and each.id not in chosen]
         together = [each for each in later if best_step(each) == c.step]
         if together:
             names = ", ".join(each.name for each in together)
@@ -266,11 +266,11 @@ def _run(db: Database, name: str | int) -> dict[str, Any]:
     return row
 
 
-def _checkpoint(ws: Workspace, db: Database, name: str) -> Checkpoint:
+def _checkpoint(db: Database, name: str) -> Checkpoint:
     """Return the checkpoint of exactly this name: a run's name, which stands for one elsewhere, is not enough here."""
     row = next(iter(db.query(f"{SELECT} WHERE c.name = ?", [name])), None)
     if row is None:
-        of_run = [c.name for c in checkpoints.list_all(ws) if c.run_name == name]
+        of_run = [c.name for c in checkpoints.list_all(db) if c.run_name == name]
         if of_run:
             raise CheckpointError(
                 f"{name} is a run. Name the checkpoint ({', '.join(of_run[:5])}), or delete the run: rlhf-studio runs delete {name}"
@@ -278,11 +278,11 @@ def _checkpoint(ws: Workspace, db: Database, name: str) -> Checkpoint:
         raise CheckpointError(f"There is no checkpoint named {name!r}. See them with: rlhf-studio models")
     if row["deleted_at"]:
         raise CheckpointError(was_deleted(f"Checkpoint {name}", row["deleted_at"]))
-    return of_row(ws, row)
+    return of_row(row)
 
 
-def _of_run(ws: Workspace, db: Database, run_id: int) -> list[Checkpoint]:
-    return [of_row(ws, row) for row in db.query(f"{SELECT} WHERE c.run_id = ? ORDER BY c.step", [run_id])]
+def _of_run(db: Database, run_id: int) -> list[Checkpoint]:
+    return [of_row(row) for row in db.query(f"{SELECT} WHERE c.run_id = ? ORDER BY c.step", [run_id])]
 
 
 def _not_ended(run: dict[str, Any]) -> str:
@@ -308,13 +308,13 @@ def _out_of_reach(ws: Workspace, folder: Path) -> str:
 
 def _strayed(ws: Workspace, c: Checkpoint) -> str:
     """Say why a checkpoint's folder is left alone whose row names another place, or that lies behind a link in its run's folder."""
-    if not checkpoints.is_inside(ws, c):
+    if not checkpoints.is_inside(c):
         return f"The row of {c.name} names a folder that is not its run's ({c.folder}), where nothing is deleted."
     return _out_of_reach(ws, c.folder)
 
 
-def _handed_on(ws: Workspace, db: Database, c: Checkpoint, chosen: Iterable[int]) -> str:
-    left = [each for each in _of_run(ws, db, c.run_id) if each.id not in chosen and not each.deleted_at]
+def _handed_on(db: Database, c: Checkpoint, chosen: Iterable[int]) -> str:
+    left = [each for each in _of_run(db, c.run_id) if each.id not in chosen and not each.deleted_at]
     if not left:
         return ""
     next_one = max(left, key=lambda each: (each.is_runs_choice, each.step))
@@ -324,7 +324,7 @@ def _handed_on(ws: Workspace, db: Database, c: Checkpoint, chosen: Iterable[int]
 def _piece_of_run(ws: Workspace, db: Database, run: dict[str, Any]) -> Piece:
     """Return what the run has written into its folder: config, rows, log, and checkpoints, also unfinished ones."""
     folder = ws.runs / run["name"]
-    known = {c.folder.name: c.deleted_at for c in _of_run(ws, db, run["id"])}
+    known = {c.folder.name: c.deleted_at for c in _of_run(db, run["id"])}
     written: dict[str, set[str] | None] = {leaf: set() for leaf, deleted_at in known.items() if deleted_at}
     names = []
     for path in disk.files(folder):

@@ -33,8 +33,9 @@ def export_checkpoint(ws: Workspace, name: str, is_merged: bool = False, device:
         CheckpointError: there is no such checkpoint, or it cannot be merged.
         WorkspaceError: the folder cannot be written.
     """
-    found = checkpoints.get(ws, name)
-    parents = checkpoints.parents(ws, found.name)
+    with ws.read() as db:
+        found = checkpoints.get(db, name)
+        parents = checkpoints.parents(db, found.name)
     meta = _read_meta(found)
     target = ws.exports / (f"{found.name}-merged" if is_merged else found.name)
 

@@ -57,7 +57,8 @@ def export_gguf(ws: Workspace, name: str, device: str = "auto", converter: str =
         CheckpointError: it cannot be merged, the converter refuses it, or the file's logits are not the model's.
         WorkspaceError: the disk cannot be written.
     """
-    found = checkpoints.get(ws, name)
+    with ws.read() as db:
+        found = checkpoints.get(db, name)
     if found.stage not in checkpoints.POLICIES:
         raise CheckpointError(
             f"Checkpoint {found.name} is a {found.stage} model, and GGUF holds models that give answers. Export it without --gguf."

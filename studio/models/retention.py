@@ -18,7 +18,7 @@ def apply(ws: Workspace, run_id: int, keep: int) -> list[str]:
         rows = db.query(
             f"{SELECT} WHERE c.run_id = ? AND c.deleted_at IS NULL ORDER BY c.step DESC, c.id DESC", [run_id]
         )
-        found = [of_row(ws, row) for row in rows]
+        found = [of_row(row) for row in rows]
         pinned = notes.pinned(db)
         kept = [c for n, c in enumerate(found) if n < keep or c.id in pinned or _is_wanted(db, c)]
         resumed_with = {deletion.best_step(c) for c in kept}

@@ -67,9 +67,9 @@ def saved(found: Checkpoint) -> Saved:
     )
 
 
-def saved_by(ws: Workspace, run: Run) -> list[Saved]:
+def saved_by(db: Database, run: Run) -> list[Saved]:
     """Return the checkpoints that a run has, by step, with the hashes of their files."""
-    return [saved(found) for found in sorted(checkpoint_pages.of_run(ws, run.id), key=lambda each: each.step)]
+    return [saved(found) for found in sorted(checkpoint_pages.of_run(db, run.id), key=lambda each: each.step)]
 
 
 def hash_of_metrics(db: Database, run_id: int) -> str:
@@ -97,8 +97,11 @@ def _check(run: Run) -> None:
 def _contents(ws: Workspace, run: Run) -> Contents:
     folder = runs.folder(ws, run.name)
     with ws.read() as db:
-        parents = checkpoints.parents_of_run(db, run.id)
+        names = checkpoints.parents_of_run(db, run.id)
+        parents = {role: saved(checkpoints.get(db, name)) for role, name in sorted(names.items())}
         origin = checkpoints.name_of(db, run.resumed_from)
+        resumed_from = saved(checkpoints.get(db, origin)) if origin else None
+        kept = saved_by(db, run)
         snapshot = None if run.snapshot_id is None else snapshots.get(db, run.snapshot_id).sha256
         steered = steering.taken(db, run.id)
         logged = hash_of_metrics(db, run.id)
@@ -120,13 +123,13 @@ def _contents(ws: Workspace, run: Run) -> Contents:
         revision=run.revision,
         surroundings=at_start or surroundings.here(),
         has_own_surroundings=bool(at_start),
-        parents={role: saved(checkpoints.get(ws, name)) for role, name in sorted(parents.items())},
-        resumed_from=saved(checkpoints.get(ws, origin)) if origin else None,
+        parents=parents,
+        resumed_from=resumed_from,
         snapshot=snapshot,
         data=data,
         steered=steered,
         metrics=logged,
-        checkpoints=saved_by(ws, run),
+        checkpoints=kept,
     )
 
 

@@ -11,7 +11,6 @@ from studio.reproduction.contents import FIELDS, Saved, is_compared
 from studio.reproduction.opening import Bundle
 from studio.runs import metrics
 from studio.runs.runs import Run
-from studio.workspace import Workspace
 
 Value = tuple[str, int, float | None]
 
@@ -47,7 +46,7 @@ class Differences(NamedTuple):
         ]
 
 
-def between(ws: Workspace, bundle: Bundle, run: Run) -> Differences:
+def between(db: Database, bundle: Bundle, run: Run) -> Differences:
     """Compare a run that has ended with a bundle.
 
     Raises:
@@ -56,9 +55,8 @@ def between(ws: Workspace, bundle: Bundle, run: Run) -> Differences:
     there = bundle.contents
     if run.stage != there.stage:
         raise RunError(f"{run.name} is a run of {run.stage}, and the bundle one of {there.stage}: compare another run.")
-    with ws.read() as db:
-        num_values, values = _values(db, bundle, run)
-    num_files, files = _files(there.checkpoints, bundling.saved_by(ws, run))
+    num_values, values = _values(db, bundle, run)
+    num_files, files = _files(there.checkpoints, bundling.saved_by(db, run))
     ending = (
         ""
         if run.state == there.state

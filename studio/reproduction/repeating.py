@@ -30,15 +30,15 @@ class Plan(NamedTuple):
     """What differs from where it was run, in sentences."""
 
 
-def plan(ws: Workspace, bundle: Bundle) -> Plan:
+def plan(db: Database, bundle: Bundle) -> Plan:
     """Look for everything that the bundle needs; nothing is written.
 
     Raises:
         StudioError: something is missing here, or a setting is not known; the sentence names it.
     """
     found = bundle.contents
-    parents = {role: _equal(ws, each, role) for role, each in found.parents.items()}
-    origin = _equal(ws, found.resumed_from, "the checkpoint that it was resumed from") if found.resumed_from else None
+    parents = {role: _equal(db, each, role) for role, each in found.parents.items()}
+    origin = _equal(db, found.resumed_from, "the checkpoint that it was resumed from") if found.resumed_from else None
     names = {found.parents[role].name: each.name for role, each in parents.items()}
     config = _config(found, names)
     prepare.check_alone(config)
@@ -103,17 +103,17 @@ def _config(found: Contents, names: Mapping[str, str]) -> TrainConfig:
     return config
 
 
-def _equal(ws: Workspace, wanted: Saved, role: str) -> checkpoints.Checkpoint:
+def _equal(db: Database, wanted: Saved, role: str) -> checkpoints.Checkpoint:
     """Return the checkpoint of this workspace with the same files, whatever its name.
 
     Raises:
         CheckpointError: there is none.
     """
-    known = checkpoints.list_all(ws)
+    known = checkpoints.list_all(db)
     known.sort(key=lambda each: each.name != wanted.name)
     for each in known:
         if each.step == wanted.step and each.base_fingerprint == wanted.base_fingerprint and _has(each, wanted):
-            return checkpoints.get(ws, each.name)
+            return checkpoints.get(db, each.name)
     raise CheckpointError(
         f"This workspace has no checkpoint that equals {wanted.name} ({role}), from which the bundle's run began. Open the workspace "
         "that it comes from, or a copy of it; or reproduce the run of that checkpoint first."

@@ -8,7 +8,7 @@ from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import arms, prompts, ratings, snapshots, unseen
 from studio.runs import metrics, prepare, progress, runs
-from studio.workspace import Database, Workspace
+from studio.workspace import Database
 
 FIELDS = (
     "base_model", "epochs", "batch_size", "max_demonstrations", "iterations", "num_sizes", "num_seeds", "arms", "ties", "weak_labels",
@@ -21,7 +21,7 @@ FEW_STEPS = 10
 """Optimizer steps below which SFT learns very little."""
 
 
-def sentence(ws: Workspace, config: StageConfig) -> str:
+def sentence(db: Database, config: StageConfig) -> str:
     """Return the steps of a run with this config and, where one on the same base model ran before, about how long it takes.
 
     Of ratings, those of training prompts that the config chooses are counted; of more than `COUNTED` all that are stored, so that
@@ -31,15 +31,14 @@ def sentence(ws: Workspace, config: StageConfig) -> str:
         StudioError: there is no such checkpoint.
     """
     if isinstance(config, CurveConfig):
-        return _curve(ws, config)
+        return _curve(db, config)
     if not isinstance(config, TrainConfig):
         return ""
-    with ws.read() as db:
-        steps, what = _steps(db, config)
-        few = _few(db, config, steps)
+    steps, what = _steps(db, config)
+    few = _few(db, config, steps)
     if not steps:
         return ""
-    return " ".join(filter(None, [f"{what}.", few, _starter(config), _time(ws, config, steps)]))
+    return " ".join(filter(None, [f"{what}.", few, _starter(config), _time(db, config, steps)]))
 
 
 def _steps(db: Database, config: TrainConfig) -> tuple[int, str]:
@@ -78,13 +77,12 @@ def _starter(config: TrainConfig) -> str:
     return ""
 
 
-def _time(ws: Workspace, config: TrainConfig, steps: int) -> str:
+def _time(db: Database, config: TrainConfig, steps: int) -> str:
     """Say the time at the pace of the newest run of this stage, if it trained the same base model."""
-    before = checkpoints.newest(ws, prepare.stage_of(config))
-    if before is None or before.base_model != _base_of(ws, config):
+    before = checkpoints.newest(db, prepare.stage_of(config))
+    if before is None or before.base_model != _base_of(db, config):
         return ""
-    with ws.read() as db:
-        return _at_pace(db, before, steps * config.batch_size)
+    return _at_pace(db, before, steps * config.batch_size)
 
 
 def _at_pace(db: Database, before: Checkpoint, examples: float) -> str:
@@ -95,29 +93,28 @@ def _at_pace(db: Database, before: Checkpoint, examples: float) -> str:
     return f"At the pace of {run.name}: about {progress.duration(pace[1] * examples / run.config.batch_size)}."
 
 
-def _curve(ws: Workspace, config: CurveConfig) -> str:
+def _curve(db: Database, config: CurveConfig) -> str:
     """Say how many reward models are trained, on how much, and the time at the pace of the one whose settings they have."""
-    prepare.parents_of(ws, config)  # refuses what is not there
     named = config.reward_checkpoint
-    reward = checkpoints.recorded(ws, named) if named else checkpoints.newest(ws, "reward")
+    prepare.parents_of(db, config)  # refuses what is not there
+    reward = checkpoints.recorded(db, named) if named else checkpoints.newest(db, "reward")
     if reward is None:
         return ""
-    with ws.read() as db:
-        num, before = ratings.summary(db)["rated"], runs.get(db, reward.run_id).config
-        largest = min(Counter(arms.by_comparison(db).values())[arm] for arm in arms.ARMS) if config.arms else num
-        sizes, num_curves = config.sizes(largest), 1 + config.arms
-        examples = num_curves * config.num_seeds * sum(sizes)
-        epochs = before.epochs if isinstance(before, RewardConfig) else 1
-        of_arm = ", as many of both kinds" if config.arms else ""
-        said = (
-            f"{num_curves * config.num_sizes * config.num_seeds} reward models on about {sizes[0]:,} to {largest:,} labels{of_arm}, with the settings of {reward.name}: "
-            f"as much training as {examples / max(num, 1):.2g} of them on all labels, and a look at the held-out votes after each."
-        )
-        return " ".join(filter(None, [said, _at_pace(db, reward, epochs * examples)]))
+    num, before = ratings.summary(db)["rated"], runs.get(db, reward.run_id).config
+    largest = min(Counter(arms.by_comparison(db).values())[arm] for arm in arms.ARMS) if config.arms else num
+    sizes, num_curves = config.sizes(largest), 1 + config.arms
+    examples = num_curves * config.num_seeds * sum(sizes)
+    epochs = before.epochs if isinstance(before, RewardConfig) else 1
+    of_arm = ", as many of both kinds" if config.arms else ""
+    said = (
+        f"{num_curves * config.num_sizes * config.num_seeds} reward models on about {sizes[0]:,} to {largest:,} labels{of_arm}, with the settings of {reward.name}: "
+        f"as much training as {examples / max(num, 1):.2g} of them on all labels, and a look at the held-out votes after each."
+    )
+    return " ".join(filter(None, [said, _at_pace(db, reward, epochs * examples)]))
 
 
-def _base_of(ws: Workspace, config: TrainConfig) -> str:
+def _base_of(db: Database, config: TrainConfig) -> str:
     if isinstance(config, SFTConfig):
         return base_models.absolute(config.base_model)
-    started_from: dict[str, Checkpoint] = prepare.parents_of(ws, config)
+    started_from: dict[str, Checkpoint] = prepare.parents_of(db, config)
     return started_from["sft"].base_model

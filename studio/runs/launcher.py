@@ -11,6 +11,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlite_utils import Database
+
 from modules.config import StageConfig
 from studio.errors import CheckpointError, RunError, WorkspaceError
 from studio.runs import devices, gpus, processes, runs, turns
@@ -102,7 +104,8 @@ def kill(ws: Workspace, name: str) -> Run:
             f"works or holds GPU memory. Look at it with: ps {min(left)}"
         )
     try:
-        said = _killed(ws, run, len(family))
+        with ws.read() as db:
+            said = _killed(db, run, len(family))
         with ws.write() as db:
             runs.move(db, run.id, "stopped", said)
     except RunError:  # it wrote its own last word in this moment, or was killed from another page
@@ -148,7 +151,8 @@ def _is_found_lost(ws: Workspace, run: Run) -> bool:
     """Check a run that has not ended; if its process is gone without a message, store it as lost and return True."""
     try:
         if runs.is_of_another_workspace(ws, run):
-            said = f"{_elsewhere(ws, run)} {next_step(ws, run)}"
+            with ws.read() as db:
+                said = f"{_elsewhere(ws, run)} {next_step(db, run)}"
             with ws.write() as db:
                 runs.move(db, run.id, "lost", said)
                 runs.set_gone(db, run.id)
@@ -156,7 +160,8 @@ def _is_found_lost(ws: Workspace, run: Run) -> bool:
         if run.is_awaited or run.is_waiting_here or is_alive(run) or _may_come_yet(run):
             return False
         was_killed = (runs.folder(ws, run.name) / KILLED).exists()  # by another server, which has not said so yet
-        state, said = ("stopped", _killed(ws, run, 1)) if was_killed else ("lost", _lost(ws, run))
+        with ws.read() as db:
+            state, said = ("stopped", _killed(db, run, 1)) if was_killed else ("lost", _lost(db, run))
         with ws.write() as db:
             runs.move(db, run.id, state, said)
         return not was_killed
@@ -211,13 +216,13 @@ def _see_off(ws: Workspace, run: Run) -> None:
             runs.set_gone(db, run.id)
 
 
-def _killed(ws: Workspace, run: Run, num: int) -> str:
+def _killed(db: Database, run: Run, num: int) -> str:
     gone = "no process was left" if not num else "its process is gone" if num == 1 else f"its {num} processes are gone"
     free = " and their GPU memory is free" if run.lane.startswith("gpu") else ""
-    return f"Killed: {gone}{free}. {next_step(ws, run)}"
+    return f"Killed: {gone}{free}. {next_step(db, run)}"
 
 
-def _lost(ws: Workspace, run: Run) -> str:
+def _lost(db: Database, run: Run) -> str:
     """Say how a run ended that left no message, as far as that is known, and what to do next."""
     code = processes.exit_code(run.pid)
     if run.started_at is None:
@@ -230,10 +235,10 @@ def _lost(ws: Workspace, run: Run) -> str:
         cause = f"Its process ended with exit code {code}; the end of the log may say why."
     else:
         cause = "Its process ended without a message (killed, out of memory, or power loss)."
-    return f"{cause} {next_step(ws, run)}"
+    return f"{cause} {next_step(db, run)}"
 
 
-def next_step(ws: Workspace, run: Run) -> str:
+def next_step(db: Database, run: Run) -> str:
     """Say what is kept of a run that ended early, and what to do next."""
     if run.started_at is None:
         return "Nothing was computed; Resume puts it into the queue again."
@@ -242,7 +247,7 @@ def next_step(ws: Workspace, run: Run) -> str:
     if run.stage in MEASURING:
         return "What it measured is stored; Resume measures the rest."
     try:
-        newest = runs.newest_state(ws, run)
+        newest = runs.newest_state(db, run)
     except CheckpointError as error:
         return f"To resume it, fix its newest checkpoint: {error}"
     if newest is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+from sqlite_utils import Database
 
 from modules import memory
 from modules.config import PPOConfig, TrainConfig
@@ -123,11 +124,11 @@ _at_work: dict[Path, _Turn] = {}
 """Workspace to its running measurement: two at a time would measure each other."""
 
 
-def fit(ws: Workspace, prepared: Prepared, longest: int = 0) -> Fit:
+def fit(db: Database, prepared: Prepared, longest: int = 0) -> Fit:
     """Estimate a run's memory and compare it with what is free on its device.
 
     Args:
-        ws: The workspace.
+        db: The workspace.
         prepared: The run, with what it takes over from its checkpoint.
         longest: Tokens of the longest text, where known; 0 assumes the longest that is allowed.
 
@@ -137,7 +138,7 @@ def fit(ws: Workspace, prepared: Prepared, longest: int = 0) -> Fit:
     config = prepared.config
     assert isinstance(config, TrainConfig)
     devices.check_here(config)
-    name = base_models.resolve(preview.base_of(ws, config)[0])
+    name = base_models.resolve(preview.base_of(db, config)[0])
     if not Path(name).is_dir():
         raise BaseModelError(
             f"The size of {name} is known once it has been fetched: start a run, or give a local folder."

@@ -64,19 +64,20 @@ def resolve(ws: Workspace, config: StageConfig) -> Prepared:
         StudioError: something the stage needs is missing, or a setting holds a secret; the message says what to do first.
     """
     check_alone(config)
-    match config:
-        case SFTConfig():
-            return _sft(ws, config)
-        case VotesConfig():
-            return _votes(ws, config)
-        case PPOConfig():
-            return _ppo(ws, config)
-        case SampleConfig():
-            return _sample(ws, config)
-        case EvaluateConfig():
-            return Prepared(*plan.resolve(ws, config))
-        case CurveConfig():
-            return _curve(ws, config)
+    with ws.read() as db:
+        match config:
+            case SFTConfig():
+                return _sft(ws, db, config)
+            case VotesConfig():
+                return _votes(db, config)
+            case PPOConfig():
+                return _ppo(ws, db, config)
+            case SampleConfig():
+                return _sample(db, config)
+            case EvaluateConfig():
+                return Prepared(*plan.resolve(ws, db, config))
+            case CurveConfig():
+                return _curve(db, config)
     raise TypeError(f"no stage for {type(config).__name__}")
 
 
@@ -93,11 +94,11 @@ def recipe(ws: Workspace, config: StageConfig) -> dict[str, Any]:
     return recipes.values(stage_of(config), found.config.method, num)
 
 
-def check_changed(ws: Workspace, config: StageConfig, parts: Collection[str]) -> None:
+def check_changed(db: Database, config: StageConfig, parts: Collection[str]) -> None:
     """Refuse settings that a resumed run cannot have, as `resolve` does for a new one.
 
     Args:
-        ws: The workspace.
+        db: The workspace's database.
         config: With the changed settings.
         parts: The parts of the run's frozen rows that hold any.
 
@@ -107,7 +108,7 @@ def check_changed(ws: Workspace, config: StageConfig, parts: Collection[str]) ->
     check_alone(config)
     if isinstance(config, PPOConfig):
         base_models.check_room(
-            checkpoints.get(ws, config.sft_checkpoint).base_model, {"max_new_tokens": config.max_new_tokens}
+            checkpoints.get(db, config.sft_checkpoint).base_model, {"max_new_tokens": config.max_new_tokens}
         )
         _check_budgets(config, has_prompts="validation" in parts, has_demonstrations="demonstrations" in parts)
 
@@ -151,7 +152,7 @@ def freeze(db: Database, prepared: Prepared) -> Prepared:
     return replace(prepared, config=config, rows=prepared.rows | rows, snapshot_id=snapshot.id)
 
 
-def parents_of(ws: Workspace, config: StageConfig) -> dict[str, Checkpoint]:
+def parents_of(db: Database, config: StageConfig) -> dict[str, Checkpoint]:
     """Map each role to the checkpoint that a run with this config would start from; empty for SFT.
 
     Raises:
@@ -159,37 +160,37 @@ def parents_of(ws: Workspace, config: StageConfig) -> dict[str, Checkpoint]:
     """
     match config:
         case VotesConfig():
-            return {"sft": _resolve(ws, config.sft_checkpoint, "sft")}
+            return {"sft": _resolve(db, config.sft_checkpoint, "sft")}
         case CurveConfig():
-            reward = _resolve(ws, config.reward_checkpoint, "reward")
-            return {"sft": _resolve(ws, checkpoints.parents(ws, reward.name)["sft"], "sft")}
+            reward = _resolve(db, config.reward_checkpoint, "reward")
+            return {"sft": _resolve(db, checkpoints.parents(db, reward.name)["sft"], "sft")}
         case PPOConfig():
-            reward = _reward_of(ws, config)
-            parent = checkpoints.parents(ws, reward.name)["sft"] if reward else ""
-            sft = _resolve(ws, config.sft_checkpoint or parent, "sft")
-            policy = _resolve(ws, config.policy_checkpoint or sft.name, "sft", "ppo", "dpo")
+            reward = _reward_of(db, config)
+            parent = checkpoints.parents(db, reward.name)["sft"] if reward else ""
+            sft = _resolve(db, config.sft_checkpoint or parent, "sft")
+            policy = _resolve(db, config.policy_checkpoint or sft.name, "sft", "ppo", "dpo")
             return {"sft": sft, "policy": policy} | ({"reward": reward} if reward else {})
         case SampleConfig():
-            policy = _resolve(ws, config.checkpoint, *checkpoints.POLICIES)
-            opponent = _resolve(ws, config.opponent, *checkpoints.POLICIES) if config.opponent else None
+            policy = _resolve(db, config.checkpoint, *checkpoints.POLICIES)
+            opponent = _resolve(db, config.opponent, *checkpoints.POLICIES) if config.opponent else None
             return {"policy": policy} | ({"opponent": opponent} if opponent else {})
     return {}
 
 
-def inherited(ws: Workspace, config: StageConfig) -> Traits | None:
+def inherited(db: Database, config: StageConfig) -> Traits | None:
     """Return what a run with this config inherits from the checkpoint that it continues; None for SFT.
 
     Raises:
         StudioError: there is no such checkpoint.
     """
-    started_from = parents_of(ws, config)
+    started_from = parents_of(db, config)
     found = started_from.get("policy") or started_from.get("sft")
-    return parents.read(ws, found) if found else None
+    return parents.read(db, found) if found else None
 
 
-def _inherit(ws: Workspace, config: AnyConfig, started_from: dict[str, Checkpoint]) -> AnyConfig:
+def _inherit(db: Database, config: AnyConfig, started_from: dict[str, Checkpoint]) -> AnyConfig:
     """Fill in the settings of the model, if all checkpoints agree on them and their base model exists."""
-    traits = {role: parents.read(ws, found) for role, found in started_from.items()}
+    traits = {role: parents.read(db, found) for role, found in started_from.items()}
     first, *others = traits.values()
     parents.check_alike(first, *others)
     base_models.check(first.base_model, first.method, first.quantisation, first.chat_template)
@@ -213,11 +214,10 @@ def _check_devices(config: TrainConfig) -> None:
         )
 
 
-def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
+def _sft(ws: Workspace, db: Database, config: SFTConfig) -> Prepared:
     config = config.model_copy(update={"base_model": base_models.absolute(config.base_model)})
     base_models.check(config.base_model, config.method, config.quantisation, config.chat_template)
-    with ws.read() as db:
-        train, held_out = _demonstrations(db, "train"), _held_out_demonstrations(db)
+    train, held_out = _demonstrations(db, "train"), _held_out_demonstrations(db)
     if not train:
         raise DataError(
             f"All {len(held_out)} demonstrations belong to held-out prompts, which are never trained on. Import more, or write some on the Data page."
@@ -226,18 +226,17 @@ def _sft(ws: Workspace, config: SFTConfig) -> Prepared:
         )
     if 0 < config.max_demonstrations < len(train):
         train = random.Random(config.seed).sample(train, config.max_demonstrations)
-    rows = {"train": train, "validation": held_out} | plan.fixed(ws, config, has_held_out=bool(held_out))
+    rows = {"train": train, "validation": held_out} | plan.fixed(ws, db, config, has_held_out=bool(held_out))
     return Prepared(config, {}, rows)
 
 
-def _votes(ws: Workspace, config: VotesConfig) -> Prepared:
-    started_from = parents_of(ws, config)
-    sft, config = started_from["sft"], _inherit(ws, config, started_from)
+def _votes(db: Database, config: VotesConfig) -> Prepared:
+    started_from = parents_of(db, config)
+    sft, config = started_from["sft"], _inherit(db, config, started_from)
     recipe = snapshots.recipe_of(config)
-    with ws.read() as db:
-        snapshot = snapshots.get(db, config.snapshot) if config.snapshot else None
-        rated = snapshots.training_rows(db, snapshot.id) if snapshot else snapshots.unfrozen_rows(db, recipe)
-        demonstrations = _demonstrations(db, "train") if isinstance(config, RewardConfig) else []
+    snapshot = snapshots.get(db, config.snapshot) if config.snapshot else None
+    rated = snapshots.training_rows(db, snapshot.id) if snapshot else snapshots.unfrozen_rows(db, recipe)
+    demonstrations = _demonstrations(db, "train") if isinstance(config, RewardConfig) else []
     if len(demonstrations) > MAX_CENTERING:
         demonstrations = random.Random(config.seed).sample(demonstrations, MAX_CENTERING)
     named = {"snapshot": snapshot.name, "votes_half": _half_of(snapshot, config)} if snapshot else {}
@@ -246,14 +245,13 @@ def _votes(ws: Workspace, config: VotesConfig) -> Prepared:
     return Prepared(config, {"sft": sft.id}, rows, snapshot.id if snapshot else None)
 
 
-def _curve(ws: Workspace, config: CurveConfig) -> Prepared:
-    reward, started_from = _resolve(ws, config.reward_checkpoint, "reward"), parents_of(ws, config)
-    trained = _inherit(ws, label_curve.trained_as(config, reward, started_from["sft"].name), started_from)
-    with ws.read() as db:
-        snapshot = snapshots.get(db, config.snapshot) if config.snapshot else None
-        recipe = snapshots.recipe_behind(snapshot) if snapshot else label_curve.recipe(db, trained)
-        rated = snapshots.training_rows(db, snapshot.id) if snapshot else snapshots.unfrozen_rows(db, recipe)
-        rows = label_curve.by_arm(db, config, _by_split(rated, recipe.half))
+def _curve(db: Database, config: CurveConfig) -> Prepared:
+    reward, started_from = _resolve(db, config.reward_checkpoint, "reward"), parents_of(db, config)
+    trained = _inherit(db, label_curve.trained_as(config, reward, started_from["sft"].name), started_from)
+    snapshot = snapshots.get(db, config.snapshot) if config.snapshot else None
+    recipe = snapshots.recipe_behind(snapshot) if snapshot else label_curve.recipe(db, trained)
+    rated = snapshots.training_rows(db, snapshot.id) if snapshot else snapshots.unfrozen_rows(db, recipe)
+    rows = label_curve.by_arm(db, config, _by_split(rated, recipe.half))
     label_curve.check(config, rows["train"], rows["validation"])
     named = {"reward_checkpoint": reward.name, "precision": trained.precision, "quantisation": trained.quantisation}
     config = config.model_copy(update=named | ({"snapshot": snapshot.name} if snapshot else {}))
@@ -286,23 +284,22 @@ def _by_split(rated: list[Row], half: str) -> dict[str, list[Row]]:
     return {"train": train, "validation": measured or [row for row in rated if row["split"] == "test"]}
 
 
-def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
-    started_from = parents_of(ws, config)
-    config = _inherit(ws, config, started_from)
+def _ppo(ws: Workspace, db: Database, config: PPOConfig) -> Prepared:
+    started_from = parents_of(db, config)
+    config = _inherit(db, config, started_from)
     base_models.check_room(started_from["sft"].base_model, {"max_new_tokens": config.max_new_tokens})
     rewards, sources = reward_sources.resolve(ws, config.reward_terms)
     excluded = categories(config.exclude_categories)
-    with ws.read() as db:
-        train = _prompt_rows(db, ("train",), excluded)
-        held_out = _prompt_rows(db, ("validation",), excluded) or _prompt_rows(db, ("test",), excluded)
-        demonstrations = _held_out_demonstrations(db)
-        mixed_in = _demonstrations(db, "train") if config.ptx_coef > 0 else []
+    train = _prompt_rows(db, ("train",), excluded)
+    held_out = _prompt_rows(db, ("validation",), excluded) or _prompt_rows(db, ("test",), excluded)
+    demonstrations = _held_out_demonstrations(db)
+    mixed_in = _demonstrations(db, "train") if config.ptx_coef > 0 else []
     if not train:
         raise DataError("There are no train prompts to roll out. Import prompts, or exclude fewer categories.")
     _check_budgets(config, has_prompts=bool(held_out), has_demonstrations=bool(demonstrations))
     names = {f"{role}_checkpoint": found.name for role, found in started_from.items()} | {"rewards": rewards}
     rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
-    rows |= plan.fixed(ws, config, has_held_out=bool(held_out or demonstrations))
+    rows |= plan.fixed(ws, db, config, has_held_out=bool(held_out or demonstrations))
     if sources:
         rows["rewards"] = sources
     if config.ptx_coef > 0:
@@ -310,10 +307,10 @@ def _ppo(ws: Workspace, config: PPOConfig) -> Prepared:
     return Prepared(config.model_copy(update=names), {role: found.id for role, found in started_from.items()}, rows)
 
 
-def _reward_of(ws: Workspace, config: PPOConfig) -> Checkpoint | None:
+def _reward_of(db: Database, config: PPOConfig) -> Checkpoint | None:
     """Return the reward checkpoint, or None where the reward is made of other things only."""
     if config.needs_reward_checkpoint:
-        return _resolve(ws, config.reward_checkpoint, "reward")
+        return _resolve(db, config.reward_checkpoint, "reward")
     if config.reward_checkpoint:
         raise ConfigError(
             f"reward_checkpoint is {config.reward_checkpoint}, but rewards has no term reward: add one, such as "
@@ -322,13 +319,12 @@ def _reward_of(ws: Workspace, config: PPOConfig) -> Checkpoint | None:
     return None
 
 
-def _sample(ws: Workspace, config: SampleConfig) -> Prepared:
-    started_from = parents_of(ws, config)
-    config = _inherit(ws, config, started_from)
+def _sample(db: Database, config: SampleConfig) -> Prepared:
+    started_from = parents_of(db, config)
+    config = _inherit(db, config, started_from)
     base_models.check_room(started_from["policy"].base_model, {"max_new_tokens": config.max_new_tokens})
     names = {"checkpoint" if role == "policy" else role: found.name for role, found in started_from.items()}
-    with ws.read() as db:
-        drawn = _prompt_rows(db, tuple(config.split.split("+")), categories(config.exclude_categories))
+    drawn = _prompt_rows(db, tuple(config.split.split("+")), categories(config.exclude_categories))
     if not drawn:
         raise DataError(f"There are no {config.split} prompts to answer. Import prompts, or choose another split.")
     drawn = random.Random(config.seed).sample(drawn, min(len(drawn), config.num_prompts))
@@ -336,16 +332,16 @@ def _sample(ws: Workspace, config: SampleConfig) -> Prepared:
     return Prepared(config.model_copy(update=names), ids, {"prompts": drawn})
 
 
-def _resolve(ws: Workspace, name: str, *stages: str) -> Checkpoint:
+def _resolve(db: Database, name: str, *stages: str) -> Checkpoint:
     """Return the named checkpoint, or the newest of the first of these stages that has one; its stage is checked."""
     if not name:
-        found = next((c for stage in stages if (c := checkpoints.newest(ws, stage))), None)
+        found = next((c for stage in stages if (c := checkpoints.newest(db, stage))), None)
         if found is None:
             raise CheckpointError(
                 f"There is no checkpoint of {_names(stages)} yet. Start a run of {_names(stages[-1:])} first."
             )
-        return checkpoints.get(ws, found.name)
-    found = checkpoints.get(ws, name)
+        return checkpoints.get(db, found.name)
+    found = checkpoints.get(db, name)
     if found.stage not in stages:
         raise CheckpointError(
             f"Checkpoint {found.name} comes from {_names([found.stage])}; one from {_names(stages)} is needed here."

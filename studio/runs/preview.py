@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlite_utils import Database
+
 from modules.config import DPOConfig, PPOConfig, RewardConfig, SFTConfig, TrainConfig, VotesConfig
 from studio import children
 from studio.children import ChildError
@@ -65,7 +67,8 @@ def lesson(ws: Workspace, prepared: Prepared) -> Lesson:
         RunError: the template or the rows cannot be used; the message says why.
     """
     assert isinstance(prepared.config, TrainConfig)
-    base_model, chat_template = base_of(ws, prepared.config)
+    with ws.read() as db:
+        base_model, chat_template = base_of(db, prepared.config)
     request = {
         "stage": prepare.stage_of(prepared.config),
         "config": prepared.config.model_dump(),
@@ -104,18 +107,19 @@ def check(ws: Workspace, prepared: Prepared) -> Refusal | None:
     Raises:
         StudioError: something the stage needs is missing.
     """
-    if not _may_drop(ws, prepared) and not _may_refuse(ws, prepared):
-        return None
+    with ws.read() as db:
+        if not _may_drop(db, prepared) and not _may_refuse(db, prepared):
+            return None
     found = lesson(ws, prepared)
     return Refusal(found.refusal, found.may_start_anyway) if found.refusal else None
 
 
-def base_of(ws: Workspace, config: TrainConfig) -> tuple[str, str]:
+def base_of(db: Database, config: TrainConfig) -> tuple[str, str]:
     """Return a prepared config's base model and chat template: its own, or those of its SFT checkpoint."""
     if isinstance(config, SFTConfig):
         return config.base_model, config.chat_template
     assert isinstance(config, VotesConfig | PPOConfig)
-    found = checkpoints.get(ws, config.sft_checkpoint)
+    found = checkpoints.get(db, config.sft_checkpoint)
     try:
         meta = json.loads((found.folder / "meta.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -147,10 +151,10 @@ def ask(
         raise RunError(f"This run could not start: {error}") from error
 
 
-def _may_refuse(ws: Workspace, prepared: Prepared) -> bool:
+def _may_refuse(db: Database, prepared: Prepared) -> bool:
     """Return whether the rows use a chat template that came with the model, as far as known without loading it."""
     assert isinstance(prepared.config, TrainConfig)
-    base_model, chat_template = base_of(ws, prepared.config)
+    base_model, chat_template = base_of(db, prepared.config)
     if chat_template in ("chatml", "plain") or base_model == base_models.STARTER_NAME:
         return False
     folder = Path(base_models.resolve(base_model))
@@ -162,11 +166,11 @@ def _may_refuse(ws: Workspace, prepared: Prepared) -> bool:
     return settings.is_file() and b'"chat_template"' in settings.read_bytes()
 
 
-def _may_drop(ws: Workspace, prepared: Prepared) -> bool:
+def _may_drop(db: Database, prepared: Prepared) -> bool:
     """Return False if every row has few enough bytes for settings and model, a token being at least one byte."""
     config = prepared.config
     assert isinstance(config, TrainConfig)
-    positions = base_models.num_positions(base_of(ws, config)[0])
+    positions = base_models.num_positions(base_of(db, config)[0])
     for part, limit in _limits(config):
         most = positions
         if isinstance(config, PPOConfig) and part in ("train", "validation"):

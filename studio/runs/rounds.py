@@ -82,8 +82,8 @@ def read(ws: Workspace, limit: int = SHOWN) -> tuple[list[Round], int]:
     with ws.read() as db:
         found, num = run_pages.with_checkpoints(db, *TRAINED, limit=limit)
     shown = {run.id: run for run in found}
-    handed_on = {c.run_id: c for c in checkpoint_pages.handed_on(ws, list(shown))}
     with ws.read() as db:
+        handed_on = {c.run_id: c for c in checkpoint_pages.handed_on(db, list(shown))}
         origins = _all_origins(db, str(ws.database), handed_on)
         members = {id_: _member(db, str(ws.database), shown[id_], c) for id_, c in handed_on.items()}
     numbers = _numbers(origins)

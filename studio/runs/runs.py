@@ -132,25 +132,26 @@ def continuation(ws: Workspace, name: str, given: Sequence[str] = ()) -> Continu
         )
     with ws.read() as db:
         ids = checkpoints.parents_of_run(db, run.id)
-    began_from = [checkpoints.get(ws, parent) for parent in ids.values()]
+        began_from = [parents.read(db, checkpoints.get(db, parent)) for parent in ids.values()]
     file = folder(ws, run.name) / "config.json"
     way_out = settings.command_of_run(ws, run.stage, file, {"method": "auto", "quantisation": "auto"})
-    parents.check_resumed(run.name, run.config, [parents.read(ws, found) for found in began_from], way_out)
-    origin = _origin(ws, run, name)
+    parents.check_resumed(run.name, run.config, began_from, way_out)
     with ws.read() as db:
+        origin = _origin(db, run, name)
         now_on = replace(run, config=steering.config_at(db, run, origin.step if origin else 0))
     found = Continuation(run, origin, changes.apply(ws, now_on, given, file.parent))
     if run.stage in MEASURING and run.state == "finished":
         other = "other suites" if run.stage == "evaluate" else "more seeds, or with newer ratings"
         raise RunError(f"Run {run.name} is finished: everything is measured. Start a new run with {other}.")
-    changes.check_steps(found, is_done=run.state == "finished" and origin == checkpoints.last(ws, run.name))
-    if given:
-        parts = [part for part in ("validation", "demonstrations") if read_rows(ws, run.name, part)]
-        prepare.check_changed(ws, found.config, parts)
+    with ws.read() as db:
+        changes.check_steps(found, is_done=run.state == "finished" and origin == checkpoints.last(db, run.name))
+        if given:
+            parts = [part for part in ("validation", "demonstrations") if read_rows(ws, run.name, part)]
+            prepare.check_changed(db, found.config, parts)
     return found
 
 
-def newest_state(ws: Workspace, run: Run) -> Checkpoint | None:
+def newest_state(db: Database, run: Run) -> Checkpoint | None:
     """Return the checkpoint with most of a run's work: its last one, or the one it began with if that is further.
 
     A resumed run saves a copy of the best checkpoint before its first step; that one is handed on, not resumed from.
@@ -159,16 +160,16 @@ def newest_state(ws: Workspace, run: Run) -> Checkpoint | None:
     Raises:
         CheckpointError: the folder of that checkpoint is gone, or not whole.
     """
-    known = [c for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id or c.id == run.resumed_from]
+    known = [c for c in checkpoints.list_all(db, run.stage) if c.run_id == run.id or c.id == run.resumed_from]
     newest = max(known, key=lambda c: (c.step, c.run_id == run.id), default=None)
-    return newest and checkpoints.last(ws, newest.name)
+    return newest and checkpoints.last(db, newest.name)
 
 
-def _origin(ws: Workspace, run: Run, name: str) -> Checkpoint | None:
+def _origin(db: Database, run: Run, name: str) -> Checkpoint | None:
     """Return the checkpoint to continue from; None where the run never began."""
     if "@" in name:
-        return checkpoints.last(ws, name)
-    if found := newest_state(ws, run):
+        return checkpoints.last(db, name)
+    if found := newest_state(db, run):
         return found
     if run.started_at and run.stage not in MEASURING:
         raise CheckpointError(

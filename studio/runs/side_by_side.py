@@ -23,7 +23,6 @@ from studio.models.figures import STAGES
 from studio.preferences import model_votes
 from studio.preferences.prompts import Messages
 from studio.runs import metrics, runs
-from studio.workspace import Workspace
 
 NUM_ANSWERS = 6
 """Prompts of each kind that are shown with both answers."""
@@ -88,11 +87,11 @@ class SideBySide:
         )
 
 
-def read(ws: Workspace, one: str, other: str, num_answers: int = NUM_ANSWERS) -> SideBySide:
+def read(db: Database, one: str, other: str, num_answers: int = NUM_ANSWERS) -> SideBySide:
     """Compare two checkpoints; a run's name stands for the one that it hands on.
 
     Args:
-        ws: The workspace.
+        db: The workspace.
         one: The first, such as the older one.
         other: The second; differences are what changed from the first to it.
         num_answers: Most prompts of each kind.
@@ -100,27 +99,26 @@ def read(ws: Workspace, one: str, other: str, num_answers: int = NUM_ANSWERS) ->
     Raises:
         CheckpointError: there is no such checkpoint, or both are the same.
     """
-    first, second = (checkpoints.recorded(ws, name) for name in (one, other))
+    first, second = (checkpoints.recorded(db, name) for name in (one, other))
     if first.id == second.id:
         raise CheckpointError(f"{first.name} cannot be compared with itself: name two checkpoints.")
     names = first.name, second.name
-    with ws.read() as db:
-        suites = results.measured(db)
-        common = [suite.name for suite in suites if first.name in suite.subjects]
-        common = [suite.name for suite in suites if second.name in suite.subjects and suite.name in common]
-        return SideBySide(
-            first,
-            second,
-            _settings(runs.get(db, first.run_name), runs.get(db, second.run_name)),
-            _values(first, second),
-            comparison.compare(db, first.name, names, common) if common else None,
-            _votes(db, first, second),
-            [
-                *islice(_sampled(db, first, second), num_answers),
-                *islice(_written_in_training(db, first, second), num_answers),
-                *(each for suite in suites if set(names) <= set(suite.subjects) for each in islice(_measured(db, suite, names), num_answers)),
-            ],
-        )  # fmt: skip
+    suites = results.measured(db)
+    common = [suite.name for suite in suites if first.name in suite.subjects]
+    common = [suite.name for suite in suites if second.name in suite.subjects and suite.name in common]
+    return SideBySide(
+        first,
+        second,
+        _settings(runs.get(db, first.run_name), runs.get(db, second.run_name)),
+        _values(first, second),
+        comparison.compare(db, first.name, names, common) if common else None,
+        _votes(db, first, second),
+        [
+            *islice(_sampled(db, first, second), num_answers),
+            *islice(_written_in_training(db, first, second), num_answers),
+            *(each for suite in suites if set(names) <= set(suite.subjects) for each in islice(_measured(db, suite, names), num_answers)),
+        ],
+    )  # fmt: skip
 
 
 def _settings(one: runs.Run, other: runs.Run) -> list[Setting]:

@@ -20,6 +20,7 @@ from studio.chat.protocol import Event, Question
 from studio.chat.resident import Resident
 from studio.errors import CheckpointError, RunError, StudioError
 from studio.models import checkpoints
+from studio.models.checkpoints import Checkpoint
 from studio.serving.requests import ChatRequest, TextRequest
 from studio.workspace import Workspace
 
@@ -75,14 +76,19 @@ class _API:
 
         return answer
 
+    def _policies(self) -> list[Checkpoint]:
+        with self._ws.read() as db:
+            return checkpoints.list_all(db, *checkpoints.POLICIES)
+
     async def models(self, request: Request) -> Response:
-        found = await run_in_threadpool(checkpoints.list_all, self._ws, *checkpoints.POLICIES)
+        found = await run_in_threadpool(self._policies)
         rows = [_model(each) for each in found if not self._names or each.name in self._names]
         return JSONResponse({"object": "list", "data": rows})
 
     async def model(self, request: Request) -> Response:
         name = self._served(request.path_params["name"])
-        return JSONResponse(_model(await run_in_threadpool(resident.policy, self._ws, name)))
+        with self._ws.read() as db:
+            return JSONResponse(_model(await run_in_threadpool(resident.policy, db, name)))
 
     async def chat(self, request: Request) -> Response:
         wanted = ChatRequest.model_validate(await _body(request))

@@ -96,27 +96,29 @@ def _attempt(ws: Workspace, run: Run) -> Ending:
         ranks.check(run.config)
         return _load_training().work(ws, run)
     except WorkspaceError as error:
-        return Ending("failed", f"{error} {_next_step(ws, run)}")
+        with ws.read() as db:
+            return Ending("failed", f"{error} {_next_step(db, run)}")
     except StudioError as error:
         return Ending("failed", str(error))
     except SystemExit:
         if not signals.received():
             raise
-        return Ending("stopped", f"Stopped by {signals.received()}. {_next_step(ws, run)}")
+        with ws.read() as db:
+            return Ending("stopped", f"Stopped by {signals.received()}. {_next_step(db, run)}")
     except Exception as error:
         traceback.print_exc()
         if ranks.is_lost_connection(error):
             return ranks.explain(ws, run)
         said = failures.explain(error, gpus.others({os.getpid()}) if "CUDA" in str(error) else "")
         said = said or f"Unexpected {type(error).__name__}: {error}. The log has the details."
-        return Ending("failed", f"{said} {_next_step(ws, run)}")
+        with ws.read() as db:
+            return Ending("failed", f"{said} {_next_step(db, run)}")
 
 
-def _next_step(ws: Workspace, run: Run) -> str:
+def _next_step(db: Database, run: Run) -> str:
     """Say what is kept of the run as it is now, and what to do next."""
-    with ws.read() as db:
-        now = runs.get(db, run.id)
-    return launcher.next_step(ws, now)
+    now = runs.get(db, run.id)
+    return launcher.next_step(db, now)
 
 
 def _load_training() -> ModuleType:

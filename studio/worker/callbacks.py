@@ -71,7 +71,8 @@ class StudioCallback(Callback):
         """Plan `total` steps, each `eval_every`-th measured (0: none is); `unit` names a step for people."""
         self._ws, self._run = ws, run
         self._total, self._save_every, self._eval_every, self.unit = total, save_every, eval_every, unit
-        self._saved = {c.step: c.name for c in checkpoints.list_all(ws, run.stage) if c.run_id == run.id}
+        with ws.read() as db:
+            self._saved = {c.step: c.name for c in checkpoints.list_all(db, run.stage) if c.run_id == run.id}
         self._known_tokens: set[int] = set()
         self._config = run.config
         """With what was changed while the run went on."""
@@ -137,16 +138,17 @@ class StudioCallback(Callback):
                 newest = {k: v for k, v in run_metrics.latest(db, self._run.id).items() if k.startswith("eval/")}
         if milestone := _milestone(module):
             newest |= {checkpoints.SAVED_AT_KL: milestone.value, "objective/kl": milestone.kl}
-        self.checkpoint_name = checkpoints.add(
-            self._ws,
-            self._run.id,
-            step,
-            folder,
-            base_model=module.backbone.base_model,
-            base_fingerprint=module.backbone.fingerprint,
-            metrics=newest,
-            is_chosen=is_chosen,
-        )
+        with self._ws.write() as db:
+            self.checkpoint_name = checkpoints.add(
+                db,
+                self._run.id,
+                step,
+                folder,
+                base_model=module.backbone.base_model,
+                base_fingerprint=module.backbone.fingerprint,
+                metrics=newest,
+                is_chosen=is_chosen,
+            )
         self._saved[step] = self.checkpoint_name
         self._make_room()
 

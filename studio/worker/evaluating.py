@@ -124,8 +124,9 @@ def _measure_subject(
 def load_subject(ws: Workspace, config: EvaluateConfig, name: str, uses_template: bool) -> tuple[Backbone, Subject]:
     """Return a backbone with the role that is measured, roles ``reward`` and ``gold`` where answers are scored by them, and a role
     ``reference`` where the KL from it is measured. A pretrained model's own template is looked at only where a suite uses it."""
-    found = None if name == plan.BASE else checkpoints.get(ws, name)
-    others = [checkpoints.get(ws, each) for each in plan.subjects(config.checkpoints) if each != plan.BASE]
+    with ws.read() as db:
+        found = None if name == plan.BASE else checkpoints.get(db, name)
+        others = [checkpoints.get(db, each) for each in plan.subjects(config.checkpoints) if each != plan.BASE]
     like = found or next((c for c in others if c.base_model == config.base_model), None)
     backbone = _backbone(config, like, "auto" if uses_template else "plain")
     role = role_of(found.name) if found else BASE
@@ -136,10 +137,12 @@ def load_subject(ws: Workspace, config: EvaluateConfig, name: str, uses_template
         backbone.add_role(role)
     for judge, given in (("reward", config.reward_checkpoint), ("gold", config.gold_checkpoint)):
         if given:
-            reward = checkpoints.get(ws, given)
+            with ws.read() as db:
+                reward = checkpoints.get(db, given)
             checkpoint.check_base(checkpoint.load_meta(reward.folder), backbone, reward.name)
             backbone.add_role(judge, source=reward.folder / "reward", head=True)
-    reference = plan.reference_of(ws, config, found) if found else None
+    with ws.read() as db:
+        reference = plan.reference_of(db, config, found) if found else None
     if reference:
         backbone.add_role("reference", source=reference.folder / "policy")
     subject = found.name if found else f"{results.BASE}{config.base_model}"

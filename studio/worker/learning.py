@@ -70,7 +70,8 @@ def work(
         (arm, size, seed) for seed in config.seeds for size in sizes for arm in parts if (size, seed) not in done[arm]
     ]
     steps = _Steps(ws, run, settings, waiting, len(measured))
-    source = checkpoints.get(ws, settings.sft_checkpoint).folder / "policy"
+    with ws.read() as db:
+        source = checkpoints.get(db, settings.sft_checkpoint).folder / "policy"
     _be_quiet()
     try:
         for arm, size, seed in waiting:

@@ -34,7 +34,8 @@ BUSY = "Another process is already predicting."
 def reply(request: dict[str, Any]) -> str:
     """Predict until nothing waits; say what was predicted. Fields: the workspace's `root`; `is_patient` waits for a GPU."""
     ws = Workspace.open(request["root"])
-    reward = checkpoints.newest(ws, "reward")
+    with ws.read() as db:
+        reward = checkpoints.newest(db, "reward")
     if reward is None:
         raise CheckpointError("There is no reward model yet. Train one first.")
     with alone(ws) as is_mine:

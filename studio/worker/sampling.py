@@ -33,7 +33,8 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
     rows = runs.read_rows(ws, run.name, "prompts")
     sides = [config.checkpoint, config.opponent or config.checkpoint]
     names = [sides[index % 2] for index in range(config.responses_per_prompt)]
-    found = {name: checkpoints.get(ws, name) for name in sides}
+    with ws.read() as db:
+        found = {name: checkpoints.get(db, name) for name in sides}
     backbone = load_policies(found, config)
     rows, encoded, left_out = _encode(rows, backbone, config)
     answers = []

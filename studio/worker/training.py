@@ -7,7 +7,7 @@ import os
 import shutil
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -45,7 +45,7 @@ from studio.files import folders
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.reproduction import surroundings
-from studio.runs import runs
+from studio.runs import prepare, runs
 from studio.runs.row import Ending
 from studio.runs.runs import Run
 from studio.worker import evaluating, learning, ranks, sampling, trackers
@@ -116,15 +116,17 @@ def build(ws: Workspace, config: TrainConfig, rows: Rows) -> tuple[Any, Any]:
     Raises:
         StudioError: it cannot be built, or too many rows would be left out.
     """
+    with ws.read() as db:
+        began_from = prepare.parents_of(db, config)
     match config:
         case SFTConfig():
             return _sft(config, rows)
         case RewardConfig():
-            return _reward(ws, config, rows)
+            return _reward(config, began_from["sft"], rows)
         case PPOConfig():
-            return _ppo(ws, config, rows)
+            return _ppo(config, began_from, rows)
         case DPOConfig():
-            return _dpo(ws, config, rows)
+            return _dpo(config, began_from["sft"], rows)
     raise TypeError(f"nothing is trained with {type(config).__name__}")
 
 
@@ -137,8 +139,7 @@ def _sft(config: SFTConfig, rows: Rows) -> tuple[SFTModule, SFTDataModule]:
     return SFTModule.from_config(config, backbone, num_steps=data.num_steps, sample_prompts=prompts), data
 
 
-def _reward(ws: Workspace, config: RewardConfig, rows: Rows) -> tuple[RewardModule, RewardDataModule]:
-    sft = checkpoints.get(ws, config.sft_checkpoint)
+def _reward(config: RewardConfig, sft: Checkpoint, rows: Rows) -> tuple[RewardModule, RewardDataModule]:
     backbone = _backbone_of(config, sft)
     backbone.add_role("reward", source=sft.folder / "policy", trainable=True, head=True, members=config.ensemble)
     data = reward_data(config, rows, backbone.chat)
@@ -146,10 +147,8 @@ def _reward(ws: Workspace, config: RewardConfig, rows: Rows) -> tuple[RewardModu
     return RewardModule.from_config(config, backbone, num_steps=data.num_steps), data
 
 
-def _ppo(ws: Workspace, config: PPOConfig, rows: Rows) -> tuple[PPOModule, PPODataModule]:
-    sft = checkpoints.get(ws, config.sft_checkpoint)
-    reward = checkpoints.get(ws, config.reward_checkpoint) if config.reward_checkpoint else None
-    policy = checkpoints.get(ws, config.policy_checkpoint)
+def _ppo(config: PPOConfig, began_from: Mapping[str, Checkpoint], rows: Rows) -> tuple[PPOModule, PPODataModule]:
+    sft, policy, reward = began_from["sft"], began_from["policy"], began_from.get("reward")
     backbone = _backbone_of(config, sft, policy, *filter(None, [reward]))
     backbone.add_role("reference", source=sft.folder / "policy")
     backbone.add_role("policy", source=policy.folder / "policy", trainable=True)
@@ -163,8 +162,7 @@ def _ppo(ws: Workspace, config: PPOConfig, rows: Rows) -> tuple[PPOModule, PPODa
     return PPOModule.from_config(config, backbone, _mix(config, rows, backbone, data)), data
 
 
-def _dpo(ws: Workspace, config: DPOConfig, rows: Rows) -> tuple[DPOModule, RewardDataModule]:
-    sft = checkpoints.get(ws, config.sft_checkpoint)
+def _dpo(config: DPOConfig, sft: Checkpoint, rows: Rows) -> tuple[DPOModule, RewardDataModule]:
     backbone = _backbone_of(config, sft)
     backbone.add_role("reference", source=sft.folder / "policy")
     backbone.add_role("policy", source=sft.folder / "policy", trainable=True)
@@ -334,7 +332,8 @@ def _half(module: Any) -> str:
 @during(Phase.TAKING_UP)
 def _take_up(ws: Workspace, run: Run, module: Any) -> None:
     """Restore the checkpoint that a run resumes from; copy the best one before it as this run's own."""
-    origin = next(c for c in checkpoints.list_all(ws) if c.id == run.resumed_from)
+    with ws.read() as db:
+        origin = next(c for c in checkpoints.list_all(db) if c.id == run.resumed_from)
     before = checkpoint.restore(module, origin.folder)
     if isinstance(module, PPOModule) and before.config.get("kl_coef") != module.config.kl_coef:
         module.kl_controller.coef = (
@@ -342,19 +341,21 @@ def _take_up(ws: Workspace, run: Run, module: Any) -> None:
         )  # chosen again; otherwise it goes on from where it was steered to
     if not isinstance(module, PPOModule) or module.selection.best is None:
         return
-    best = checkpoints.get(ws, f"{origin.run_name}@{module.selection.best.step}")
+    with ws.read() as db:
+        best = checkpoints.get(db, f"{origin.run_name}@{module.selection.best.step}")
     folder = runs.folder(ws, run.name) / "checkpoints" / best.folder.name
     folder = folders.write(folder, lambda path: shutil.copytree(best.folder, path, dirs_exist_ok=True))
-    checkpoints.add(
-        ws,
-        run.id,
-        best.step,
-        folder,
-        base_model=best.base_model,
-        base_fingerprint=best.base_fingerprint,
-        metrics=best.metrics,
-        is_chosen=True,
-    )
+    with ws.write() as db:
+        checkpoints.add(
+            db,
+            run.id,
+            best.step,
+            folder,
+            base_model=best.base_model,
+            base_fingerprint=best.base_fingerprint,
+            metrics=best.metrics,
+            is_chosen=True,
+        )
 
 
 def _last_word(callback: StudioCallback, module: Any, data: Any) -> tuple[str, str]:

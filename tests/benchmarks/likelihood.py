@@ -27,6 +27,7 @@ from modules.model.roles import BASE
 from studio.evaluation import suites
 from studio.evaluation.suites import Suite
 from studio.workspace import Workspace
+from tests.support import stored
 
 SCRIPT = Path(__file__).parents[1] / "peer" / "lm_eval_decisions.py"
 
@@ -75,7 +76,12 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     with tempfile.TemporaryDirectory() as place:
-        found = suites.find(Workspace.open(Path(place) / "studio"), ", ".join(asked.suites))
+        found = stored.read(
+            Workspace.open(Path(place) / "studio"),
+            suites.find,
+            Workspace.open(Path(place) / "studio").evaluations,
+            ", ".join(asked.suites),
+        )
     backbone = Backbone.load(asked.model, device="cpu")
     for suite in found:
         rounds = [

@@ -37,7 +37,7 @@ def resident(ws, warm_starts):
 
 def test_the_log_probabilities_are_those_of_the_other_checkpoint_at_the_runs_temperature(ws, rollout, resident):
     tokens = stored.read(ws, rollouts.tokens_of, rollout.id)
-    found = comparing.compare(ws, resident, rollout, "sft-2")
+    found = stored.read(ws, comparing.compare, resident, rollout, "sft-2")
     wanted, _ = sampled.logprobs(ws, "sft-2@1", [*tokens.prompt_ids, *tokens.response_ids], len(tokens.prompt_ids))
     assert found.checkpoint == "sft-2@1"
     assert found.logprobs == pytest.approx(wanted, abs=1e-4)
@@ -45,14 +45,14 @@ def test_the_log_probabilities_are_those_of_the_other_checkpoint_at_the_runs_tem
         [there - then for there, then in zip(wanted, tokens.logprobs, strict=True)], abs=1e-4
     )
     assert max(map(abs, found.differences)) > 0.05, "the two policies differ"
-    itself = comparing.compare(ws, resident, rollout, "sft-1@1")
+    itself = stored.read(ws, comparing.compare, resident, rollout, "sft-1@1")
     assert itself.differences == pytest.approx([0.0] * len(tokens.response_ids), abs=1e-4)
     assert (itself.reward, itself.score, itself.why_none) == ("", None, "There is no reward model.")
 
 
 def test_a_reward_model_scores_the_text_again_and_the_terminal_says_both(ws, rollout, resident, capsys):
     reward = policies.add_reward(ws)
-    found = comparing.compare(ws, resident, rollout, "sft-2@1")
+    found = stored.read(ws, comparing.compare, resident, rollout, "sft-2@1")
     (members,) = resident.score(reward, rollout.messages, [rollout.response], ["eos"])
     assert (found.reward, found.score) == (reward, pytest.approx(members[0]))
     place = ["--workspace", str(ws.root)]
@@ -64,7 +64,7 @@ def test_a_reward_model_scores_the_text_again_and_the_terminal_says_both(ws, rol
     assert main(["runs", "rollouts", "--under", "sft-2", *place]) == 1
     assert "--under needs a response" in capsys.readouterr().err
     with pytest.raises(CheckpointError, match="gives no answers"):
-        comparing.compare(ws, resident, rollout, reward)
+        stored.read(ws, comparing.compare, resident, rollout, reward)
 
 
 def test_another_vocabulary_is_refused_and_the_process_goes_on(ws, rollout, resident):

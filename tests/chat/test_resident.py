@@ -19,7 +19,7 @@ from studio.chat.resident import Resident
 from studio.errors import CheckpointError, DataError, RunError
 from studio.models import checkpoints, deletion, loaded
 from studio.runs import runs
-from tests.support import policies, warm
+from tests.support import policies, stored, warm
 from tests.support.policies import QUESTION
 from tests.support.waiting import until
 
@@ -50,7 +50,7 @@ def test_it_gives_the_answer_of_the_sampling_loop_with_the_same_seed(ws, residen
     sampling = Sampling(max_new_tokens=24, seed=3)
     answers = [text_of(resident.answer(resident.question("sft-1@1", QUESTION, sampling))) for _ in range(2)]
     backbone = Backbone.load(str(STARTER / "model"), device="cpu", lora_rank=4)
-    backbone.add_role("policy", source=checkpoints.get(ws, "sft-1@1").folder / "policy")
+    backbone.add_role("policy", source=stored.read(ws, checkpoints.get, "sft-1@1").folder / "policy")
     prompt = backbone.chat.encode_prompt(QUESTION).ids
     wanted = generate(backbone, "policy", [prompt], max_new_tokens=24, temperature=sampling.temperature, seed=3)
     assert answers == [backbone.chat.decode(wanted.responses[0])] * 2
@@ -197,7 +197,7 @@ def test_a_gpu_goes_to_the_first_run_that_waits_for_it(ws, monkeypatch):
 
 def test_only_policies_are_offered_and_asked_the_newest_first(ws, monkeypatch):
     assert client.policies(ws) == ["sft-2@1", "sft-1@1"]
-    found = checkpoints.get(ws, "sft-1@1")
+    found = stored.read(ws, checkpoints.get, "sft-1@1")
     monkeypatch.setattr(client.checkpoints, "get", lambda ws, name: replace(found, stage="reward"))
     with pytest.raises(CheckpointError, match="is a reward model and gives no answers"):
         client.policy(ws, "sft-1@1")
@@ -237,7 +237,7 @@ def test_a_reward_model_gives_the_scores_of_predictions_by_the_same_process(tmp_
         assert text_of(resident.answer(resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=4))))
     finally:
         resident.close()
-    backbone = predict.load(checkpoints.get(ws, reward).folder)
+    backbone = predict.load(stored.read(ws, checkpoints.get, reward).folder)
     row = {"messages": QUESTION, "responses": ["In the wood.", "No"], "end_reasons": ["eos", "length"]}
     wanted = predict.score(backbone, predict.encode(backbone, row))
     assert found[0] == found[1]

@@ -104,4 +104,4 @@ def test_chats_of_several_turns_go_through_all_stages(ws, cli, tmp_path):
         cli("ppo")
         assert all(is_of_several_turns(row["messages"]) for row in runs.read_rows(ws, "ppo-1", "prompts"))
         assert stored.read(ws, rollouts.count, stored.read(ws, runs.get, "ppo-1").id) == 8
-    assert [each.name for each in checkpoints.list_all(ws, "ppo")] == ["ppo-1@1"]
+    assert [each.name for each in stored.read(ws, checkpoints.list_all, "ppo")] == ["ppo-1@1"]

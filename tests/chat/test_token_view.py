@@ -59,7 +59,7 @@ def view_of(ws, resident, turn_id):
 def own_logprobs(ws, name, text, end_reason):
     """The log-probabilities by a forward pass of this process, without any of the studio's loops."""
     backbone = Backbone.load(str(STARTER / "model"), device="cpu", lora_rank=4)
-    backbone.add_role("policy", source=checkpoints.get(ws, name).folder / "policy")
+    backbone.add_role("policy", source=stored.read(ws, checkpoints.get, name).folder / "policy")
     backbone.eval()
     prompt, response = backbone.chat.encode_prompt(ASKED).ids, backbone.chat.encode_response(text, end_reason)
     with torch.no_grad(), backbone.role("policy"):

@@ -170,9 +170,9 @@ def test_dpo_learns_from_the_votes_without_a_reward_model_and_is_a_policy_like_t
     assert losses[-1][1] < 0.5
     assert stored.read(ws, metrics.latest, run.id)["eval/accuracy"] == 1.0
     assert run.snapshot_id is not None
-    found = checkpoints.get(ws, "dpo-1")
+    found = stored.read(ws, checkpoints.get, "dpo-1")
     assert {p.name for p in found.folder.iterdir()} == {"meta.json", "policy", "state.json", "state.safetensors"}
-    assert checkpoints.parents(ws, found.name) == {"sft": checkpoints.get(ws, "sft-1").name}
+    assert stored.read(ws, checkpoints.parents, found.name) == {"sft": stored.read(ws, checkpoints.get, "sft-1").name}
     for config in (SampleConfig(checkpoint="dpo-1"), PPOConfig(**TINY, policy_checkpoint="dpo-1", minibatch_size=8)):
         assert found.id in stored.read(ws, runs.parents_of, runs.create(ws, config)).values()
     resident = Resident(ws, "cpu")
@@ -189,17 +189,21 @@ def measured(ws):
 def test_best_of_fills_in_what_the_question_needs(ws, measured):
     config = measured.config
     names = [name.strip() for name in config.checkpoints.split(",")]
-    saved = [c.name for c in checkpoints.list_all(ws, "ppo") if checkpoints.SAVED_AT_KL in c.metrics]
-    assert names[0] == checkpoints.get(ws, "sft-1").name
-    assert set(names[1:]) == {*saved, checkpoints.get(ws, "ppo-1").name, checkpoints.get(ws, "dpo-1").name}
+    saved = [c.name for c in stored.read(ws, checkpoints.list_all, "ppo") if checkpoints.SAVED_AT_KL in c.metrics]
+    assert names[0] == stored.read(ws, checkpoints.get, "sft-1").name
+    assert set(names[1:]) == {
+        *saved,
+        stored.read(ws, checkpoints.get, "ppo-1").name,
+        stored.read(ws, checkpoints.get, "dpo-1").name,
+    }
     assert saved
     assert (config.suites, config.top_p, config.num_samples) == ("answers", 1.0, 4)
-    assert config.reward_checkpoint == checkpoints.get(ws, "reward-1").name
-    assert config.gold_checkpoint == checkpoints.get(ws, "reward-2").name
+    assert config.reward_checkpoint == stored.read(ws, checkpoints.get, "reward-1").name
+    assert config.gold_checkpoint == stored.read(ws, checkpoints.get, "reward-2").name
 
 
 def test_scores_and_kl_of_each_answer_give_the_curve_the_table_and_the_advice(ws, measured, capsys):
-    (curve,) = overoptimisation.read(ws)
+    (curve,) = stored.read(ws, overoptimisation.read)
     start, *others = curve.policies
     assert {policy.stage for policy in others} == {"ppo", "dpo"}
     assert start.kl == pytest.approx(0.0, abs=1e-6)
@@ -235,8 +239,8 @@ def test_scores_and_kl_of_each_answer_give_the_curve_the_table_and_the_advice(ws
 def test_a_reward_models_score_of_an_answer_is_that_of_the_same_text(ws, measured):
     """The score that is stored is the one that the worker predicts votes with."""
     (suite,) = [s for s in stored.read(ws, results.measured) if s.conditions.get("gold")]
-    name = checkpoints.get(ws, "sft-1").name
-    reward = checkpoints.get(ws, "reward-1")
+    name = stored.read(ws, checkpoints.get, "sft-1").name
+    reward = stored.read(ws, checkpoints.get, "reward-1")
     backbone = Backbone.load(base_models.resolve("starter"), device="cpu", precision="fp32")
     backbone.add_role("reward", source=reward.folder / "reward", head=True)
     num = 0
@@ -249,11 +253,11 @@ def test_a_reward_models_score_of_an_answer_is_that_of_the_same_text(ws, measure
 
 
 def test_votes_between_a_policy_and_sft_stand_beside_its_scores(ws, measured):
-    (before,) = overoptimisation.read(ws)
+    (before,) = stored.read(ws, overoptimisation.read)
     start, policy = before.policies[0].name, before.policies[-1].name
     assert {each.win_rate for each in before.policies} == {None}
     with ws.write() as db:
-        ids = [checkpoints.get(ws, name).id for name in (policy, start)]
+        ids = [stored.read(ws, checkpoints.get, name).id for name in (policy, start)]
         for n in range(12):
             asked = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"Vote {n}?"}], split="test"))
             pair = [
@@ -264,9 +268,9 @@ def test_votes_between_a_policy_and_sft_stand_beside_its_scores(ws, measured):
     for _ in range(12):
         showing = stored.written(ws, comparisons.next_showing)
         stored.written(ws, ratings.record, showing.id, "left" if showing.left.startswith("new") else "right")
-    (curve,) = overoptimisation.read(ws)
+    (curve,) = stored.read(ws, overoptimisation.read)
     found = {each.name: each.win_rate for each in curve.policies}
-    (group,) = leaderboard.read(ws, "person", [start]).groups
+    (group,) = stored.read(ws, leaderboard.read, "person", [start]).groups
     expected = next(each.win_rate for each in group.standings if each.name == policy)
     assert found.pop(policy) == expected > 0.5
     assert set(found.values()) == {None}

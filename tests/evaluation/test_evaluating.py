@@ -76,7 +76,10 @@ def test_each_subject_has_a_result_on_each_item_with_the_role_that_was_entered(t
     found = scores(trained, measured)
     assert {(row["subject"], row["role"]) for row in found} == {
         ("base:starter", "base"),
-        (checkpoints.get(trained, "sft-1").name, f"policy-{checkpoints.get(trained, 'sft-1').name.replace('@', '-')}"),
+        (
+            stored.read(trained, checkpoints.get, "sft-1").name,
+            f"policy-{stored.read(trained, checkpoints.get, 'sft-1').name.replace('@', '-')}",
+        ),
     }
     assert len(found) == 2 * 3 * 12
     assert all((row["text"] is not None) == (row["name"] == "caution") for row in found)
@@ -84,7 +87,7 @@ def test_each_subject_has_a_result_on_each_item_with_the_role_that_was_entered(t
 
 def test_two_checkpoints_are_paired_and_reported(trained, measured, capsys):
     found = stored.read(trained, comparison.compare)
-    assert (found.against, found.subjects) == ("base:starter", (checkpoints.get(trained, "sft-1").name,))
+    assert (found.against, found.subjects) == ("base:starter", (stored.read(trained, checkpoints.get, "sft-1").name,))
     judged = {(line.suite.name, line.measure.name): line for line in found.lines if line.verdict}
     assert judged["grammar", "acc"].difference.num == 12
     assert {"refusal_safe", "refusal_unsafe"} <= {name for _, name in judged}
@@ -239,7 +242,7 @@ def test_sft_measures_the_same_items_of_a_suite_at_each_evaluation(trained):
         step for step, _ in stored.read(trained, metrics.curve, run.id, "eval/loss")
     ]
     assert all((value * 8).is_integer() for _, value in measured)
-    checkpoint = checkpoints.get(trained, run.name)
+    checkpoint = stored.read(trained, checkpoints.get, run.name)
     again = end(trained, evaluation(checkpoints=checkpoint.name, suites="stories", limit=8, seed=config.seed))
     assert again.state == "finished", again.message
     suite = next(

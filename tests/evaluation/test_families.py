@@ -61,7 +61,7 @@ def measure(ws, names, samples=1, **conditions):
 
 def test_each_sft_policy_has_a_curve_of_its_own_descendants_only(ws):
     measure(ws, KLS)
-    second, first = overoptimisation.read(ws)
+    second, first = stored.read(ws, overoptimisation.read)
     assert [policy.name for policy in first.policies] == ["sft-1@6", "ppo-1@2", "ppo-2@3", "ppo-1@4"]
     assert [policy.name for policy in second.policies] == ["sft-2@6", "ppo-4@4"]
     names = [name for name, _, _ in curves._groups(first)]
@@ -70,7 +70,7 @@ def test_each_sft_policy_has_a_curve_of_its_own_descendants_only(ws):
     assert lines == {"ppo-1": [0.0, 1.0, 2.0], "ppo-2": [0.0, pytest.approx(math.sqrt(2))]}
     assert [name for name, _, _ in curves._groups(second)] == ["PPO"]
     assert "over sft-2@6" in curves.units(second)
-    assert [facts["start"] for facts in report.earned(ws)] == ["sft-2@6", "sft-1@6"]
+    assert [facts["start"] for facts in stored.read(ws, report.earned)] == ["sft-2@6", "sft-1@6"]
     (drawn,) = earned._refresh(ws)
     assert "Answers, from sft-1@6" in drawn
     assert "Answers, from sft-2@6" in drawn
@@ -78,11 +78,11 @@ def test_each_sft_policy_has_a_curve_of_its_own_descendants_only(ws):
 
 def test_a_policy_whose_start_was_not_measured_says_so_and_gains_are_over_the_nearest(ws):
     measure(ws, ["sft-1@6", "ppo-4@4"])
-    assert overoptimisation.read(ws)[0].advice.startswith(
+    assert stored.read(ws, overoptimisation.read)[0].advice.startswith(
         "sft-2@6 was not measured on these prompts, from which this policy began"
     )
     measure(ws, ["ppo-1@4", "ppo-1@2"], seed=1)
-    (curve, *_) = overoptimisation.read(ws)
+    (curve, *_) = stored.read(ws, overoptimisation.read)
     assert [policy.name for policy in curve.policies] == ["ppo-1@2", "ppo-1@4"]
     assert "measure it too, and gains are over it, not over ppo-1@2" in curve.advice
 
@@ -90,7 +90,7 @@ def test_a_policy_whose_start_was_not_measured_says_so_and_gains_are_over_the_ne
 @pytest.mark.parametrize("name", ["base:starter", "sft-1@6", "ppo-1@4"])
 def test_best_of_n_is_shown_of_any_policy_also_where_it_stands_alone(ws, name):
     measure(ws, [name], samples=4)
-    (curve,) = overoptimisation.read(ws)
+    (curve,) = stored.read(ws, overoptimisation.read)
     assert [best.n for best in curve.best] == [1, 2, 3, 4]
     assert curve.best[3].proxy == pytest.approx(curve.start.proxy + 1.5), (
         "of 0, 1, 2 and 3 the highest instead of the mean"
@@ -105,20 +105,20 @@ def test_best_of_n_is_shown_of_any_policy_also_where_it_stands_alone(ws, name):
 
 def test_best_of_n_of_a_trained_policy_stands_beside_that_of_its_start(ws):
     measure(ws, ["sft-1@6", "ppo-1@4"], samples=4)
-    (curve,) = overoptimisation.read(ws)
+    (curve,) = stored.read(ws, overoptimisation.read)
     assert [row[0] for row in curves.table(curve)[3:]] == [
         "best of 2 of sft-1@6",
         "best of 4 of sft-1@6",
         "best of 4 of ppo-1@4",
     ]
-    (facts,) = report.earned(ws)
+    (facts,) = stored.read(ws, report.earned)
     assert [best["n"] for best in facts["best_of_n_of_others"]["ppo-1@4"]] == [1, 2, 3, 4]
 
 
 def test_single_answers_of_one_policy_and_answers_cut_by_top_p_draw_nothing(ws):
     measure(ws, ["sft-1@6"])
     measure(ws, ["base:starter", "sft-1@6", "ppo-1@4"], samples=4, top_p=0.9)
-    assert overoptimisation.read(ws) == []
+    assert stored.read(ws, overoptimisation.read) == []
 
 
 def grammar(ws, names):
@@ -137,7 +137,7 @@ def test_scores_are_drawn_over_the_measured_kl_a_line_a_run_from_its_own_start(w
     grammar(ws, names)
     measure(ws, list(KLS))
     found = stored.read(ws, comparison.compare)
-    far = distances.read(ws, found)
+    far = stored.read(ws, distances.read, found)
     assert far.kl == KLS
     assert far.source == "measured on Answers"
     right = {name: place / 8 for place, name in enumerate(names)}
@@ -147,13 +147,15 @@ def test_scores_are_drawn_over_the_measured_kl_a_line_a_run_from_its_own_start(w
         "ppo-2": [(0.0, right["sft-1@6"]), (2.0, right["ppo-2@3"])],
         "ppo-4": [(0.0, right["sft-2@6"]), (9.0, right["ppo-4@4"])],
     }
-    assert "Against the KL" in report.render(ws, found)
+    assert "Against the KL" in stored.read(ws, report.render, found)
     forests, *_ = evaluate._draw(ws, "")
     assert "Grammar: accuracy against KL" in forests
     assert "grammar: accuracy</text>" in forests
     assert "measured on Answers" in forests
     against_sft = stored.read(ws, comparison.compare, "sft-1", ["sft-1", "ppo-1@2"])
-    assert distances.charts(against_sft, distances.read(ws, against_sft)), "what is compared with is a point too"
+    assert distances.charts(against_sft, stored.read(ws, distances.read, against_sft)), (
+        "what is compared with is a point too"
+    )
 
 
 def test_scores_under_different_conditions_are_not_joined_in_one_line(ws):
@@ -161,7 +163,7 @@ def test_scores_under_different_conditions_are_not_joined_in_one_line(ws):
     for seed in (1, 2):
         measure(ws, ["sft-1@6", f"ppo-1@{2 * seed}"], seed=seed)
     found = stored.read(ws, comparison.compare, "sft-1")
-    drawn = distances.charts(found, distances.read(ws, found))
+    drawn = distances.charts(found, stored.read(ws, distances.read, found))
     assert len(drawn) == 2, "each policy's newest conditions are others"
     assert [chart.count('class="target"') for chart in drawn] == [2, 2]
 
@@ -172,8 +174,8 @@ def test_without_sampled_answers_the_kl_is_that_of_the_runs_also_between_evaluat
         for name, figures in (("ppo-1@2", {"saved_at_kl": 1.0, "objective/kl": 1.25}), ("ppo-1@4", {"eval/kl": 3.5})):
             db.execute("UPDATE checkpoints SET metrics = ? WHERE name = ?", [json.dumps(figures), name])
     found = stored.read(ws, comparison.compare, "sft-1")
-    far = distances.read(ws, found)
+    far = stored.read(ws, distances.read, found)
     assert (far.kl, far.source) == ({"sft-1@6": 0.0, "ppo-1@2": 1.25, "ppo-1@4": 3.5}, distances.OF_RUNS)
-    assert report.facts(ws, found)["kl"] == far.kl
+    assert stored.read(ws, report.facts, found)["kl"] == far.kl
     alone = stored.read(ws, comparison.compare, "sft-1", ["sft-1"])
-    assert distances.charts(alone, distances.read(ws, alone)) == []
+    assert distances.charts(alone, stored.read(ws, distances.read, alone)) == []

@@ -105,7 +105,7 @@ def test_the_perplexity_of_a_task_is_compared_in_nats_and_travels_in_an_archive(
     assert lines["nats per byte"].verdict == "better", "lower is better"
     assert (lines["nats per byte"].difference.before, lines["nats per word"].difference.after) == (0.5, 2.0)
     found = stored.read(ws, comparison.compare)
-    assert "lm_eval&#39;s byte_perplexity" in report.render(ws, found)
+    assert "lm_eval&#39;s byte_perplexity" in stored.read(ws, report.render, found)
     untrusted, tables = Evaluations(), stored.tables(ws)
     for name, check in (("suites", untrusted.suite), ("items", untrusted.item), ("results", untrusted.result)):
         for row in tables[f"evaluation_{name}"]:

@@ -87,8 +87,8 @@ def test_a_checkpoint_that_shares_no_suite_is_named_and_not_drawn(ws, run):
     found = stored.read(ws, comparison.compare)
     assert (found.subjects, found.apart) == (("sft-1@6",), ("ppo-1@3",))
     assert found.not_compared == ["No suite has measured both base (starter) and: ppo-1@3."]
-    assert found.not_compared[0] in report.render(ws, found)
-    assert report.facts(ws, found)["not_compared"] == found.not_compared
+    assert found.not_compared[0] in stored.read(ws, report.render, found)
+    assert stored.read(ws, report.facts, found)["not_compared"] == found.not_compared
     for drawn in (drawing.forests(found), drawing.table(found)):
         assert drawn.count("<h2>") + drawn.count("rowgroup") == 1
     alone = stored.read(ws, comparison.compare, subjects=["base", "ppo-1"])
@@ -195,7 +195,7 @@ def test_one_item_has_no_interval_and_no_figure_that_is_not_a_number_leaves_the_
     line = next(line for line in facts["lines"] if line["suite"] == "tale")
     assert (line["difference"]["low"], line["difference"]["smallest"]) == (None, None)
     assert line["difference"]["difference"] == pytest.approx((8.25 - 9.5) / 17)
-    for drawn in (report.render(ws, found), drawing.forests(found), drawing.table(found)):
+    for drawn in (stored.read(ws, report.render, found), drawing.forests(found), drawing.table(found)):
         assert '"nan"' not in drawn
         assert "+nan to" not in drawn.partition("Tale")[2].partition("</tr>")[0]
     assert "tale" not in report.forest(found, OTHER.name)

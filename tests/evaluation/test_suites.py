@@ -9,6 +9,7 @@ from studio.evaluation import readers, rules, suites
 from studio.preferences import prompts
 from studio.preferences.prompts import NewPrompt
 from studio.workspace import Workspace
+from tests.support import stored
 
 PUBLIC = {
     "blimp": ({"good": "Cats sleep.", "bad": "Cats sleeps.", "uid": "agreement"}, "pair", "agreement"),
@@ -41,7 +42,7 @@ def write(path, *rows):
 
 
 def test_the_built_in_suites_are_what_an_empty_setting_means(ws):
-    found = suites.find(ws, "")
+    found = stored.read(ws, suites.find, ws.evaluations, "")
     assert [suite.name for suite in found] == ["grammar", "facts", "stories", "caution"]
     assert [suite.kind for suite in found] == ["pair", "choice", "text", "prompt"]
     assert [suite.uses_template for suite in found] == [False, False, False, True]
@@ -52,7 +53,7 @@ def test_a_workspace_with_texts_also_has_its_held_out_demonstrations_and_test_pr
     with ws.write() as db:
         asked = prompts.add_prompt(db, NewPrompt([{"role": "user", "content": "Why?"}], "why", split="test"))
         prompts.add_response(db, asked, "Because.", "demonstration")
-    held_out, answers = suites.find(ws, "held_out, answers")
+    held_out, answers = stored.read(ws, suites.find, ws.evaluations, "held_out, answers")
     assert held_out.items == [{"cluster": "why", "messages": [{"role": "user", "content": "Why?"}], "text": "Because."}]
     assert (held_out.kind, answers.kind, held_out.uses_template) == ("text", "prompt", True)
 
@@ -60,16 +61,16 @@ def test_a_workspace_with_texts_also_has_its_held_out_demonstrations_and_test_pr
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_public_file_is_read_by_its_path(ws, tmp_path, name):
     row, kind, cluster = PUBLIC[name]
-    (found,) = suites.find(ws, f"{name}:{write(tmp_path / 'public.jsonl', row)}")
+    (found,) = stored.read(ws, suites.find, ws.evaluations, f"{name}:{write(tmp_path / 'public.jsonl', row)}")
     assert (found.kind, found.items[0]["cluster"]) == (kind, cluster)
 
 
 @pytest.mark.parametrize("kind", OWN)
 def test_a_file_of_the_workspace_is_a_suite_by_its_keys(ws, kind):
     write(ws.evaluations / "mine.jsonl", OWN[kind], OWN[kind] | {"cluster": "a"})
-    (found,) = suites.find(ws, "mine")
+    (found,) = stored.read(ws, suites.find, ws.evaluations, "mine")
     assert (found.kind, [item["cluster"] for item in found.items]) == (kind, ["", "a"])
-    assert "mine" in suites.offered(ws)
+    assert "mine" in suites.offered(ws.evaluations)
 
 
 @pytest.mark.parametrize(
@@ -92,34 +93,34 @@ def test_a_file_of_the_workspace_is_a_suite_by_its_keys(ws, kind):
 def test_a_row_that_cannot_be_read_is_told_by_its_line(ws, third, told):
     write(ws.evaluations / "mine.jsonl", OWN["choice"], OWN["choice"], third)
     with pytest.raises(DataError, match=told):
-        suites.find(ws, "mine")
+        stored.read(ws, suites.find, ws.evaluations, "mine")
 
 
 def test_text_in_another_encoding_is_told_by_its_line(ws):
     (ws.evaluations / "mine.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "A"}\n\n{"text": "caf\xe9"}\n')
     with pytest.raises(DataError, match=r"mine.jsonl, line 3 is not UTF-8 text"):
-        suites.find(ws, "mine")
+        stored.read(ws, suites.find, ws.evaluations, "mine")
 
 
 @pytest.mark.parametrize("name", ["facts", "caution", "held_out"])
 def test_a_file_with_the_name_of_a_built_in_suite_is_refused_and_not_left_out_in_silence(ws, name):
     write(ws.evaluations / f"{name}.jsonl", OWN["text"])
     with pytest.raises(ConfigError, match=f"The name {name} is taken by a built-in suite.*another name"):
-        suites.find(ws, name)
+        stored.read(ws, suites.find, ws.evaluations, name)
 
 
 def test_a_cluster_named_0_is_a_cluster(ws):
     write(ws.evaluations / "mine.jsonl", OWN["pair"] | {"cluster": 0}, OWN["pair"] | {"cluster": ""}, OWN["pair"])
-    assert [item["cluster"] for item in suites.find(ws, "mine")[0].items] == ["0", "", ""]
+    assert [item["cluster"] for item in stored.read(ws, suites.find, ws.evaluations, "mine")[0].items] == ["0", "", ""]
     write(ws.evaluations / "asked.jsonl", {"prompt": "Why?", "cluster": 0})
-    assert suites.find(ws, "asked")[0].items[0]["cluster"] == "0"
+    assert stored.read(ws, suites.find, ws.evaluations, "asked")[0].items[0]["cluster"] == "0"
 
 
 def test_a_folder_is_no_suite_and_is_not_offered(ws):
     (ws.evaluations / "dir.jsonl").mkdir()
-    assert "dir" not in suites.offered(ws)
+    assert "dir" not in suites.offered(ws.evaluations)
     with pytest.raises(ConfigError, match="There is no suite 'dir'"):
-        suites.find(ws, "dir")
+        stored.read(ws, suites.find, ws.evaluations, "dir")
 
 
 @pytest.mark.parametrize(
@@ -135,11 +136,11 @@ def test_a_folder_is_no_suite_and_is_not_offered(ws):
 )
 def test_a_suite_that_cannot_be_measured_is_refused(ws, name, told):
     with pytest.raises((ConfigError, DataError), match=told):
-        suites.find(ws, name)
+        stored.read(ws, suites.find, ws.evaluations, name)
 
 
 def test_the_chat_template_is_a_choice_per_suite_and_part_of_its_name(ws):
-    found = suites.find(ws, "facts, facts@chat, caution@plain")
+    found = stored.read(ws, suites.find, ws.evaluations, "facts, facts@chat, caution@plain")
     assert [(suite.name, suite.uses_template) for suite in found] == [
         ("facts", False),
         ("facts@chat", True),
@@ -151,7 +152,7 @@ def test_a_link_out_of_the_folder_of_suites_is_not_followed(ws, tmp_path):
     write(tmp_path / "secret.jsonl", OWN["text"])
     (ws.evaluations / "mine.jsonl").symlink_to(tmp_path / "secret.jsonl")
     with pytest.raises(ConfigError, match="There is no suite"):
-        suites.find(ws, "mine")
+        stored.read(ws, suites.find, ws.evaluations, "mine")
 
 
 def test_the_paths_in_a_setting_are_known_so_that_the_page_can_refuse_them():

@@ -175,13 +175,13 @@ def test_everything_that_a_person_does_works_while_something_is_hidden(ws, tmp_p
         assert comparisons.add_comparison(db, asked, pair) is not None
         import_id = prompts.record_import(db, "x", "0" * 64, "prompts")
         prompts.close_import(db, import_id, 1, {})
-    session = sessions.start(ws, SessionConfig())
-    showing = sessions.next_showing(ws)
+    session = stored.written(ws, sessions.start, SessionConfig())
+    showing = stored.written(ws, sessions.next_showing)
     assert showing is not None
     rating = stored.written(ws, ratings.record, showing.id, "left")
     stored.written(ws, ratings.correct, rating.id, "right")
     stored.undone(ws)
-    following = sessions.next_showing(ws)
+    following = stored.written(ws, sessions.next_showing)
     assert following is not None
     stored.written(ws, edits.demonstrate, following.id, "written from scratch")
     stored.written(ws, edits.edit_to_ideal, following.id, 1, "better", uuid="11111111-1111-1111-1111-111111111111")

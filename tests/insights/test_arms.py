@@ -56,8 +56,8 @@ def test_a_label_has_the_arm_of_the_item_through_which_it_was_first_voted_on(wor
 
 def _rate_session(ws, config):
     add_pairs(ws, 8, start=100 * len(rows_of(ws, "sessions")))
-    session = sessions.start(ws, config)
-    while showing := sessions.next_showing(ws):
+    session = stored.written(ws, sessions.start, config)
+    while showing := stored.written(ws, sessions.next_showing):
         stored.written(ws, ratings.record, showing.id, "left")
     stored.written(ws, sessions.end, session.id)
 
@@ -92,7 +92,7 @@ def test_too_few_labels_of_an_arm_or_held_out_votes_are_refused_with_what_to_do(
         "there are 64 of each."
     )
     assert not stored.read(ws, runs.list_all, stage="curve")
-    said = extent.sentence(ws, CurveConfig(arms=True, num_seeds=2))
+    said = stored.read(ws, extent.sentence, CurveConfig(arms=True, num_seeds=2))
     assert said.startswith("20 reward models on about 1 to 30 labels, as many of both kinds, with the settings of")
 
 
@@ -156,15 +156,15 @@ def test_an_automatic_choice_goes_by_the_newest_measurement_and_the_session_stor
     assert main(["session", "card", "--workspace", str(world.root)]) == 0
     assert session.reason in capsys.readouterr().out
     stored.written(world, sessions.end, session.id)
-    own = active_choice.start_session(world, SessionConfig(choose="margin"))
+    own = stored.written(world, active_choice.start_session, SessionConfig(choose="margin"))
     assert (own.config.choose, own.reason) == ("margin", "")
 
 
 def test_where_choosing_saves_nothing_new_sessions_draw_all_at_random(world):
     curves.fill_arms(world, SIZES, 0.5)
     add_pairs(world, 40, start=500)
-    active_choice.start_session(world, SessionConfig(target=20, random_share=0.0, repeat_share=0.0))
-    sessions.next_showing(world)
+    stored.written(world, active_choice.start_session, SessionConfig(target=20, random_share=0.0, repeat_share=0.0))
+    stored.written(world, sessions.next_showing)
     with world.read() as db:
         drawn = list(db.query("SELECT arm, probability, num_behind FROM session_queue"))
     assert {row["arm"] for row in drawn} == {"random"}
@@ -178,7 +178,7 @@ def test_a_query_of_an_automatic_choice_that_nobody_settled_chooses():
 def test_an_archive_carries_both_curves_and_what_the_session_went_by(ws, tmp_path):
     rate(ws, "train", 6)
     curves.fill_arms(ws, SIZES, 4.0, num_held_out=400)
-    session = active_choice.start_session(ws, SessionConfig())
+    session = stored.written(ws, active_choice.start_session, SessionConfig())
     there = Workspace.open(tmp_path / "there")
     archive.read(there, archive.write(ws).path)
     measured = stored.read(ws, active_choice.newest)

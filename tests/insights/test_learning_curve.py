@@ -111,7 +111,7 @@ def test_each_size_is_measured_with_each_seed_on_the_decided_held_out_votes_and_
     run = stored.read(measured, runs.get, "curve-1")
     assert "8 reward models trained on 6 to 48 labels and measured on 14 held-out votes" in run.message
     assert not (runs.folder(measured, "curve-1") / "checkpoints").exists()
-    assert [c.name for c in checkpoints.list_all(measured, "curve")] == []
+    assert [c.name for c in stored.read(measured, checkpoints.list_all, "curve")] == []
     curve = stored.read(measured, learning_curves.newest)
     assert (curve.run, curve.num_seeds, curve.num_held_out, curve.num_prompts) == ("curve-1", 2, 14, 14)
     assert [point.size for point in curve.points] == [6, 12, 24, 48]
@@ -127,7 +127,7 @@ def test_a_killed_and_resumed_curve_equals_an_unbroken_one(trained, measured, tm
     first = results(ws)
     assert 2 <= len(first) < 8
     told = stored.read(ws, runs.get, killed.name)
-    assert "Resume measures the rest" in launcher.next_step(ws, told)
+    assert "Resume measures the rest" in stored.read(ws, launcher.next_step, told)
     resumed = launcher.start(ws, runs.resume(ws, killed.name))
     resumed = for_run(ws, resumed.name, lambda r: r.is_ended)
     assert resumed.state == "finished"
@@ -214,7 +214,10 @@ def test_the_settings_and_the_choice_of_ratings_are_those_of_the_reward_model(tr
     own = stored.read(ws, runs.get, "reward-1").config.model_dump()
     assert settings == own | {"seed": 0}
     snapshot = stored.read(ws, snapshots.get, run.config.snapshot)
-    assert (run.config.reward_checkpoint, run.snapshot_id) == (checkpoints.get(ws, "reward-1").name, snapshot.id)
+    assert (run.config.reward_checkpoint, run.snapshot_id) == (
+        stored.read(ws, checkpoints.get, "reward-1").name,
+        snapshot.id,
+    )
     assert snapshot.name == own["snapshot"], "the same ratings by the same recipe are one snapshot"
     other = stored.freeze(ws, ties="drop", use_strength=True, strength_as="soft_label")
     assert (
@@ -227,7 +230,7 @@ def test_the_settings_and_the_choice_of_ratings_are_those_of_the_reward_model(tr
 
 
 def test_what_a_curve_would_take_is_told_before(trained):
-    said = extent.sentence(trained, CURVE)
+    said = stored.read(trained, extent.sentence, CURVE)
     assert said.startswith("8 reward models on about 8 to 64 labels, with the settings of reward-1@")
     assert "as much training as 3.8 of them on all labels" in said
 

@@ -25,6 +25,7 @@ from modules.model.roles import BASE
 from studio.children import CODE
 from studio.evaluation import suites
 from studio.workspace import Workspace
+from tests.support import stored
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(1800)]
 PUBLIC = {"copa": "copa.jsonl", "hellaswag": "hellaswag_1000.jsonl", "blimp": "blimp_50.jsonl"}
@@ -37,7 +38,7 @@ def given(tmp_path_factory):
     folder = Path(os.environ.get("RLHF_STUDIO_EVAL_DATA", "nowhere"))
     names = [f"{name}:{folder / file}" for name, file in PUBLIC.items() if (folder / file).is_file()]
     ws = Workspace.open(tmp_path_factory.mktemp("peer") / "studio")
-    found = suites.find(ws, ", ".join(["grammar", "facts", *names]))
+    found = stored.read(ws, suites.find, ws.evaluations, ", ".join(["grammar", "facts", *names]))
     return [suite._replace(items=suite.items[:NUM]) for suite in found]
 
 

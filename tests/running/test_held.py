@@ -88,9 +88,9 @@ def test_a_run_goes_on_and_saves_where_its_workspace_was_moved_and_when_its_data
             path.with_name(f"away-{path.name}").rename(path)
         at = stored.read(moved, runs.get, run.name).progress
         wait(moved, run.name, lambda r: r.progress > at)
-        saved = checkpoints.last(moved, run.name)
-        wait(moved, run.name, lambda r: checkpoints.last(moved, r.name).step > saved.step)
-        assert checkpoints.last(moved, run.name).folder.is_relative_to(moved.root)
+        saved = stored.read(moved, checkpoints.last, run.name)
+        wait(moved, run.name, lambda r: stored.read(moved, checkpoints.last, r.name).step > saved.step)
+        assert stored.read(moved, checkpoints.last, run.name).folder.is_relative_to(moved.root)
         stored.written(moved, runs.request_stop, run.name)
         following.join(100)
         assert codes == [0], "who follows it at the terminal follows it there"

@@ -25,7 +25,9 @@ CONFIGS = {
 def add_checkpoint(ws, run, step):
     folder = runs.folder(ws, run.name) / "checkpoints" / f"step-{step}"
     folder.mkdir(parents=True)
-    return checkpoints.add(ws, run.id, step, folder, base_model="starter", base_fingerprint="f", metrics={})
+    return stored.written(
+        ws, checkpoints.add, run.id, step, folder, base_model="starter", base_fingerprint="f", metrics={}
+    )
 
 
 def ended(ws, config, state="finished", rows=None):

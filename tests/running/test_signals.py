@@ -60,7 +60,9 @@ def test_a_worker_that_is_asked_to_end_by_a_signal_finishes_its_step_saves_and_i
     assert run.state == "stopped"
     assert run.message.startswith("Stopped and saved as ")
     assert run.message.endswith(f"{sent[-1]} asked for it.")
-    assert checkpoints.last(ws, run.name).step == stored.read(ws, metrics.curve, run.id, "train/loss")[-1][0]
+    assert (
+        stored.read(ws, checkpoints.last, run.name).step == stored.read(ws, metrics.curve, run.id, "train/loss")[-1][0]
+    )
 
 
 def test_a_command_in_the_background_takes_ctrl_c_though_the_shell_has_it_ignored(ws):

@@ -49,7 +49,7 @@ def logged(ws, run, name):
 
 
 def files_of(ws, name):
-    folder = checkpoints.get(ws, name).folder
+    folder = stored.read(ws, checkpoints.get, name).folder
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.safetensors")}
 
 
@@ -81,7 +81,9 @@ def test_a_run_takes_other_values_between_two_iterations_and_its_resume_and_its_
         assert [coef[step] for step in range(1, 7)] == pytest.approx([first, first, 0.5, 0.5, 0.25, 0.25])
         assert [rate[step] for step in range(1, 7)] == pytest.approx([before] * 2 + [1e-3] * 4)
         assert stored.read(ws, steering.taken, run.id) == STEERED
-        meta = json.loads((checkpoints.get(ws, f"{run.name}@3").folder / "meta.json").read_text())["config"]
+        meta = json.loads((stored.read(ws, checkpoints.get, f"{run.name}@3").folder / "meta.json").read_text())[
+            "config"
+        ]
         assert (meta["kl_coef"], meta["learning_rate"], meta["temperature"]) == (0.5, 1e-3, config.temperature)
         assert "From iteration 3 on: kl_coef 0.05 -> 0.5, learning_rate" in runs.tail_log(ws, run.name)
 
@@ -94,9 +96,9 @@ def test_a_run_takes_other_values_between_two_iterations_and_its_resume_and_its_
 
         path = bundling.write(ws, run.name)
         with opening.opened(path) as bundle:
-            again = repeating.start(ws, bundle, repeating.plan(ws, bundle))
+            again = repeating.start(ws, bundle, stored.read(ws, repeating.plan, bundle))
             again = wait(ws, launcher.start(ws, again).name, lambda r: r.is_ended)
-            assert differences.between(ws, bundle, again).are_none
+            assert stored.read(ws, differences.between, bundle, again).are_none
 
 
 def test_what_is_asked_is_taken_once_the_newest_value_last_and_what_is_due_later_waits(ws, going):

@@ -5,6 +5,7 @@ from pathlib import Path
 from modules.config import RewardConfig
 from studio.models import checkpoints
 from studio.workspace import Workspace
+from tests.support import stored
 from tests.test_exporting import make_checkpoint
 
 QUESTION = [{"role": "user", "content": "Where is the fox?"}]
@@ -21,7 +22,7 @@ def workspace(root: Path) -> Workspace:
 def as_reward(ws: Workspace, name: str) -> None:
     """Let a checkpoint count as one of a reward run."""
     with ws.write() as db:
-        found = checkpoints.get(ws, name)
+        found = stored.read(ws, checkpoints.get, name)
         db.execute(
             "UPDATE runs SET stage = 'reward', config = ? WHERE id = ?",
             [RewardConfig().model_dump_json(), found.run_id],

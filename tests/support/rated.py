@@ -46,7 +46,7 @@ def fill(ws: Workspace, world: World) -> list[str]:
     models = _models(ws, len(world.models))
     logits = [rng.gauss(0.0, 1.5) for _ in range(world.num)]
     is_first_better = [rng.random() < 1 / (1 + math.exp(-logit)) for logit in logits]
-    ids = [checkpoints.get(ws, name).id for name in models]
+    ids = [stored.read(ws, checkpoints.get, name).id for name in models]
     with ws.write() as db:
         base = db.execute("SELECT coalesce(max(id), 0) FROM prompts").fetchone()[0]
         responses = db.execute("SELECT coalesce(max(id), 0) FROM responses").fetchone()[0]

@@ -22,7 +22,7 @@ TEMPERATURE = 0.8
 def logprobs(ws: Workspace, name: str, ids: list[int], num_prompt: int) -> tuple[list[float], dict[int, str]]:
     """The log-probability of each token of a response by a checkpoint, and how its tokens read."""
     backbone = Backbone.load(str(STARTER / "model"), device="cpu", lora_rank=4)
-    backbone.add_role("policy", source=checkpoints.get(ws, name).folder / "policy")
+    backbone.add_role("policy", source=stored.read(ws, checkpoints.get, name).folder / "policy")
     backbone.eval()
     rows = pad_rows([ids], [[at >= num_prompt for at in range(len(ids))]], backbone.chat.pad_id)
     with torch.no_grad(), backbone.role("policy"):

@@ -51,12 +51,14 @@ def add_checkpoint(ws: Workspace, run: runs.Run, step: int = 40, **figures: floa
     folder = runs.folder(ws, run.name) / "checkpoints" / f"step-{step}"
     folder.mkdir(parents=True)
     (folder / "meta.json").write_text('{"base_model": "starter", "chat_template": "auto"}')
-    return checkpoints.add(ws, run.id, step, folder, base_model="starter", base_fingerprint="f", metrics=figures)
+    return stored.written(
+        ws, checkpoints.add, run.id, step, folder, base_model="starter", base_fingerprint="f", metrics=figures
+    )
 
 
 def add_pairs(ws: Workspace, prompt_ids: list[int], checkpoint: str, texts=None, run: runs.Run | None = None) -> None:
     """One pair of sampled answers for each prompt; `texts` makes the two answers from the prompt id."""
-    found = checkpoints.get(ws, checkpoint)
+    found = stored.read(ws, checkpoints.get, checkpoint)
     texts = texts or (
         lambda n: (f"Certainly. The answer is number {n}.\n\nPlease ask if you need more.", f"It is {n}.")
     )

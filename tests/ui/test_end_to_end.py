@@ -132,7 +132,7 @@ def test_rate_train_restart_finish_and_try(sft_ws: Workspace, visit):
         assert len(stored.read(ws, ratings.list_events)) == 10
 
         # 4. the checkpoint is there; try the policy it judges
-        assert checkpoints.newest(ws, "reward") is not None
+        assert stored.read(ws, checkpoints.newest, "reward") is not None
         page.goto(server.url + "#models")
         expect(page.locator("#checkpoints")).to_contain_text("reward-1@")
         page.locator("#try-prompt textarea").fill("Tell me the capital of Poland.")

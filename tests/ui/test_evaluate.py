@@ -25,7 +25,7 @@ def measure(ws, num=40):
     run = filling.add_run(ws, EvaluateConfig(suites="grammar"))
     pairs = [{"good": f"They are {n}.", "bad": f"They is {n}.", "cluster": f"c{n % 8}"} for n in range(num)]
     asked = [{"prompt": f"{HOSTILE} {n}", "choices": ["yes", HOSTILE], "gold": 0} for n in range(num)]
-    known = [c.name for c in reversed(checkpoints.list_all(ws, "sft", "ppo"))]
+    known = [c.name for c in reversed(stored.read(ws, checkpoints.list_all, "sft", "ppo"))]
     for place, name in enumerate(["base:starter", *known]):
         subject = Subject(name, "base", "f", None)
         for kind, rows in (("pair", pairs), ("choice", asked)):
@@ -98,7 +98,7 @@ def answer(ws, num=20):
     facts = {"scorer": 1, "gold": "reward-2@1"}
     suite_id = stored.written(ws, results.keep_suite, "answers", f"Answers {HOSTILE}", "prompt", facts, items)
     fixed = {"tokens": 4, "truncated": 0.0, "distinct_4": 1.0, "listed_words": 0, "refusal": 0.0}
-    names = [c.name for c in reversed(checkpoints.list_all(ws, "sft", "ppo"))]
+    names = [c.name for c in reversed(stored.read(ws, checkpoints.list_all, "sft", "ppo"))]
     for place, name in enumerate(names):
         found = [
             Result(n, k, fixed | {"reward": place + k, "gold": k - 0.5 * place + n / num, "kl": 4.0 * place}, "so")
@@ -143,7 +143,7 @@ def test_an_address_chooses_the_two_to_compare_and_the_number_of_votes(ws, serve
     filling.add_texts(ws, 4)
     for _ in range(3):
         filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
-    first, second, third = (c.name for c in checkpoints.list_all(ws, "ppo", "sft"))
+    first, second, third = (c.name for c in stored.read(ws, checkpoints.list_all, "ppo", "sft"))
 
     def chosen(page) -> list[str]:
         return [page.locator(f"#versus-{name} input").input_value() for name in ("one", "other", "votes")]
@@ -175,7 +175,7 @@ def test_a_comparison_is_started_votes_are_given_and_the_leaderboard_moves(ws, s
     filling.add_texts(ws, 4)
     for _ in range(2):
         filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
-    one, other = (c.name for c in checkpoints.list_all(ws, "ppo", "sft"))
+    one, other = (c.name for c in stored.read(ws, checkpoints.list_all, "ppo", "sft"))
     page = visit(serve(ws).url + "#evaluate")
     expect(page.locator("#leaderboard")).to_contain_text("No votes between two checkpoints yet")
     page.locator("#versus-start").click()

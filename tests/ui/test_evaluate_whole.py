@@ -63,7 +63,7 @@ def test_two_models_are_measured_compared_and_voted_on_from_the_page_alone(ws, s
         page.keyboard.press("1")
         until(lambda num=num: rated(ws) == num, f"vote {num}")
     page.locator("#page-evaluate-button").click()
-    (pair,) = leaderboard.read(ws, "person").as_dict()["pairs"]
+    (pair,) = stored.read(ws, leaderboard.read, "person").as_dict()["pairs"]
     assert pair["wins"] + pair["losses"] == 2
     expect(page.locator("#leaderboard .versus")).to_contain_text(f"Won {pair['wins']}, tied 0, lost {pair['losses']}")
     expect(page.locator("#leaderboard tbody tr")).to_have_count(2)

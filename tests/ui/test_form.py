@@ -108,9 +108,9 @@ def test_checkpoint_fields_offer_what_the_workspace_has(full_ws):
 
 
 def test_what_the_empty_choice_says_is_what_a_run_gets(full_ws):
-    promised = form.choices(full_ws, RewardConfig, "sft_checkpoint")[0][0]
+    promised = stored.read(full_ws, form.choices, RewardConfig, "sft_checkpoint")[0][0]
     assert prepare.resolve(full_ws, RewardConfig()).config.sft_checkpoint in promised
-    promised = form.choices(full_ws, PPOConfig, "sft_checkpoint")[0][0]
+    promised = stored.read(full_ws, form.choices, PPOConfig, "sft_checkpoint")[0][0]
     assert prepare.resolve(full_ws, PPOConfig()).config.sft_checkpoint in promised
 
 

@@ -99,7 +99,7 @@ def test_from_the_first_visit_to_a_chat_with_a_policy_of_ones_own_ratings(ws, se
     page.keyboard.press("Space")
     expect(page).to_have_url(re.compile("#train/ppo$"))
     start(page, ws, "ppo", "ppo-1", iterations="2", batch_size="32", max_new_tokens="16")
-    assert checkpoints.newest(ws, "ppo") is not None
+    assert stored.read(ws, checkpoints.newest, "ppo") is not None
     open_page(page, "chat")
     reach(page, ".chat .composer textarea")
     page.keyboard.type("Tell me the capital of Poland.")

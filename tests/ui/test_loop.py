@@ -9,7 +9,7 @@ from tests.ui import filling
 
 
 def step(ws):
-    return next_step.status(ws).step
+    return stored.read(ws, next_step.status).step
 
 
 def test_the_loop_leads_from_nothing_round_and_into_the_second_round(ws, monkeypatch):
@@ -78,7 +78,7 @@ def test_after_a_few_ratings_more_pairs_are_advised_before_a_reward_model(ws):
 def test_a_run_at_work_is_what_to_watch(ws):
     filling.add_texts(ws, 2)
     filling.add_run(ws, SFTConfig(), "running", text="step 3 of 9")
-    status = next_step.status(ws)
+    status = stored.read(ws, next_step.status)
     assert (status.step.key, status.step.page, status.step.item) == ("watch", "runs", "sft-1")
     run = status.station("sft").run
     assert run is not None
@@ -87,7 +87,7 @@ def test_a_run_at_work_is_what_to_watch(ws):
 
 
 def test_stations_count_and_say_what_is_stale(full_ws):
-    status = next_step.status(full_ws)
+    status = stored.read(full_ws, next_step.status)
     counts = {station.key: station.count for station in status.stations}
     assert counts == {"demonstrations": 24, "sft": 2, "pairs": 12, "ratings": 12, "reward": 1, "ppo": 2}
     assert status.station("sft").checkpoint == "sft-1@60"
@@ -95,8 +95,8 @@ def test_stations_count_and_say_what_is_stale(full_ws):
     assert status.station("pairs").stale == "ppo-2@40 has not answered yet"
     assert status.station("sft").stale == ""
     stored.written(full_ws, prompts.add_demonstration, [{"role": "user", "content": "New?"}], "Yes.")
-    assert next_step.status(full_ws).station("sft").stale == "has not seen 1 demonstration"
+    assert stored.read(full_ws, next_step.status).station("sft").stale == "has not seen 1 demonstration"
     filling.add_checkpoint(full_ws, filling.add_run(full_ws, RewardConfig()), 9)
-    status = next_step.status(full_ws)
+    status = stored.read(full_ws, next_step.status)
     assert status.station("reward").stale == ""
     assert status.station("ppo").stale == "older than reward-2@9"

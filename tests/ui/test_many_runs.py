@@ -50,7 +50,7 @@ def test_no_page_draws_or_offers_more_than_a_page_of_runs(many):
     assert table.count("<tr>") == PAGE + 1
     assert tree.count('class="node"') == PAGE
     assert all(len(picker.choices) == PAGE for picker in pickers)
-    assert len(form.choices(many, STAGES["ppo"], "sft_checkpoint")) == PAGE + 1
+    assert len(stored.read(many, form.choices, STAGES["ppo"], "sft_checkpoint")) == PAGE + 1
     assert len(notifications._now(many)) == notifications.NUM_ENDED
     assert len(page._now(many)[0]) < 20_000
 
@@ -93,14 +93,16 @@ def test_some_of_the_runs_are_the_same_as_those_among_all(full_ws):
     everything = stored.read(full_ws, runs.list_all)
     assert stored.read(full_ws, some_runs.page) == everything
     assert stored.read(full_ws, some_runs.at_work) == [run for run in everything if not run.is_ended]
-    assert some_checkpoints.page(full_ws) == checkpoints.list_all(full_ws)
+    assert some_checkpoints.page(full_ws) == stored.read(full_ws, checkpoints.list_all)
     for stage in ("sft", "reward", "ppo"):
-        found = checkpoints.list_all(full_ws, stage)
+        found = stored.read(full_ws, checkpoints.list_all, stage)
         assert some_checkpoints.page(full_ws, stage) == found
-        assert checkpoints.newest(full_ws, stage) == next(
-            (c for c in checkpoints.list_all(full_ws, stage, is_newest_of_run=True)), None
+        assert stored.read(full_ws, checkpoints.newest, stage) == next(
+            (c for c in stored.read(full_ws, checkpoints.list_all, stage, is_newest_of_run=True)), None
         )
-    counted = {s.key: s.count for s in next_step.status(full_ws).stations if s.key in ("sft", "reward", "ppo")}
+    counted = {
+        s.key: s.count for s in stored.read(full_ws, next_step.status).stations if s.key in ("sft", "reward", "ppo")
+    }
     assert counted == {stage: sum(r.stage == stage and r.is_ended for r in everything) for stage in counted}
 
 

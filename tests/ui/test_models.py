@@ -33,7 +33,9 @@ def test_a_run_is_deleted_with_what_depends_on_it_after_both_were_listed(ws, ser
     before, ratings = on_disk(ws), stored.tables(ws)["rating_events"]
     page = visit(serve(ws).url + "#models")
     expect(page.locator("#checkpoints")).to_contain_text("sft-1@20")
-    expect(page.locator("#checkpoints")).to_contain_text(disk.words(disk.taken(checkpoints.get(ws, "sft-1@20").folder)))
+    expect(page.locator("#checkpoints")).to_contain_text(
+        disk.words(disk.taken(stored.read(ws, checkpoints.get, "sft-1@20").folder))
+    )
     page.get_by_text("Delete a checkpoint or a run").click()
     choose(page, "sft-1")
     listed, button = page.locator("#delete-listed"), page.locator("#delete-now")
@@ -63,7 +65,7 @@ def test_a_checkpoint_alone_leaves_and_is_no_longer_in_the_table(ws, serve, visi
     expect(page.locator("#checkpoints")).not_to_contain_text("sft-1@20")
     expect(page.locator("#checkpoints")).to_contain_text("sft-1@10")
     with pytest.raises(checkpoints.CheckpointError, match="was deleted on"):
-        checkpoints.get(ws, "sft-1@20")
+        stored.read(ws, checkpoints.get, "sft-1@20")
 
 
 def test_a_box_of_the_lineage_opens_its_run(ws, serve, visit):
@@ -85,7 +87,7 @@ def test_more_than_was_listed_is_not_deleted(ws):
 
 
 def note_of(ws, name):
-    found = checkpoints.get(ws, name)
+    found = stored.read(ws, checkpoints.get, name)
     return stored.read(ws, notes.of, [found.id]).get(found.id, Note())
 
 
@@ -132,7 +134,7 @@ def test_another_checkpoint_is_handed_on_in_the_dialog_and_taken_back(ws, serve,
         page.get_by_label(f"Note, tags and pin of {name}", exact=True).click()
         expect(dialog.get_by_role("heading")).to_have_text(name)
 
-    by_run = checkpoints.recorded(ws, "ppo-1").name
+    by_run = stored.read(ws, checkpoints.recorded, "ppo-1").name
     look(by_run)
     expect(box).to_be_checked()
     expect(box).to_be_disabled()
@@ -143,13 +145,13 @@ def test_another_checkpoint_is_handed_on_in_the_dialog_and_taken_back(ws, serve,
     dialog.get_by_role("button", name="Save").click()
     expect(row("ppo-1@1")).to_contain_text("handed on by your choice")
     expect(row(by_run)).not_to_contain_text("handed on")
-    assert checkpoints.recorded(ws, "ppo-1").name == "ppo-1@1"
+    assert stored.read(ws, checkpoints.recorded, "ppo-1").name == "ppo-1@1"
     page.reload()
     look("ppo-1@1")
     box.uncheck()
     dialog.get_by_role("button", name="Save").click()
     expect(row(by_run)).to_contain_text("handed on")
-    assert checkpoints.recorded(ws, "ppo-1").name == by_run
+    assert stored.read(ws, checkpoints.recorded, "ppo-1").name == by_run
 
 
 def test_a_request_that_is_no_note_is_refused(ws):
@@ -161,7 +163,7 @@ def test_a_request_that_is_no_note_is_refused(ws):
 
 
 def test_figures_that_belong_together_stand_below_each_other_in_a_table_of_their_stage(full_ws):
-    found = checkpoints.list_all(full_ws)
+    found = stored.read(full_ws, checkpoints.list_all)
     drawn = table.draw(found, {c.id for c in found}, {found[0].id: Note(HOSTILE, (HOSTILE,))}, {})
     titles = re.findall(r"<h2>(.*?)</h2>", drawn)
     assert titles == ["PPO", "Reward models", "SFT"]

@@ -123,7 +123,7 @@ def test_undo_in_a_session_stays_in_it_and_says_where_a_pair_is_that_does_not_co
     ws = pairs_ws
     page = visit(serve(ws).url + "#rate")
     rate(page, ws, "1")
-    sessions.start(ws, SessionConfig(repeat_share=0.0))
+    stored.written(ws, sessions.start, SessionConfig(repeat_share=0.0))
     page.reload()
     rate(page, ws, "9")
     page.locator(".rating[data-ready]").wait_for()
@@ -137,14 +137,14 @@ def test_undo_in_a_session_stays_in_it_and_says_where_a_pair_is_that_does_not_co
 
 
 def test_the_open_session_room_follows_votes_given_elsewhere_and_leaves_the_form_alone(pairs_ws, serve, visit):
-    sessions.start(pairs_ws, SessionConfig(target=20))
+    stored.written(pairs_ws, sessions.start, SessionConfig(target=20))
     page = open_room(visit, serve(pairs_ws), "Session")
     expect(page.locator("#session-now")).to_contain_text("0 of 20")
     page.locator("#session-form").get_by_text("Start a session").click()
     expect(page.locator("#session-target input")).to_have_value("100")
     page.wait_for_timeout(300)  # Gradio sets a field that comes into view once more
     page.locator("#session-target input").fill("77")
-    showing = sessions.next_showing(pairs_ws)
+    showing = stored.written(pairs_ws, sessions.next_showing)
     assert showing is not None
     stored.written(pairs_ws, ratings.record, showing.id, "tie")
     expect(page.locator("#session-now")).to_contain_text("1 of 20")
@@ -154,14 +154,16 @@ def test_the_open_session_room_follows_votes_given_elsewhere_and_leaves_the_form
 
 def test_what_the_reward_model_had_thought_is_shown_after_the_vote_and_never_before(pairs_ws, serve, visit):
     filling.add_rated(pairs_ws, 1)
-    reward = checkpoints.get(pairs_ws, filling.add_checkpoint(pairs_ws, filling.add_run(pairs_ws, RewardConfig())))
+    reward = stored.read(
+        pairs_ws, checkpoints.get, filling.add_checkpoint(pairs_ws, filling.add_run(pairs_ws, RewardConfig()))
+    )
     waiting = stored.read(pairs_ws, predictions.pending, reward.id)
     stored.written(pairs_ws, predictions.add, reward.id, [(row["id"], [[3.0], [0.0]]) for row in waiting])
-    sessions.start(pairs_ws, SessionConfig(show_predictions=True, repeat_share=0.0))
+    stored.written(pairs_ws, sessions.start, SessionConfig(show_predictions=True, repeat_share=0.0))
     page = open_room(visit, serve(pairs_ws), "Pairs")
     expect(page.locator("[data-part=tally]")).to_contain_text("Session 1")
     expect(page.locator("#rate")).not_to_contain_text(re.compile("reward-1"))
-    showing = sessions.next_showing(pairs_ws)
+    showing = stored.written(pairs_ws, sessions.next_showing)
     assert showing is not None
     rate(page, pairs_ws, "1")
     side = "left" if showing.left.startswith("Certainly") else "right"
@@ -342,7 +344,7 @@ def test_a_long_difference_of_snapshots_unfolds_and_names_the_command_for_the_re
 
 @pytest.mark.parametrize("title", ["Session", "History", "Snapshots"])
 def test_the_rooms_fit_a_narrow_window(pairs_ws, serve, visit, title):
-    sessions.start(pairs_ws, SessionConfig())
+    stored.written(pairs_ws, sessions.start, SessionConfig())
     filling.add_rated(pairs_ws, 5)
     stored.freeze(pairs_ws)
     page = open_room(visit, serve(pairs_ws), title, width=390)

@@ -73,7 +73,7 @@ def test_the_queue_is_moved_held_and_cancelled_and_both_stops_leave_nothing_behi
     expect(page.locator("#run-head")).to_contain_text(" of 1000", timeout=PATIENCE_MS)
     page.locator("#run-pause").click()
     expect(page.locator("#run-head")).to_contain_text("paused after step", timeout=PATIENCE_MS)
-    paused_at = checkpoints.last(ws, "sft-1").step
+    paused_at = stored.read(ws, checkpoints.last, "sft-1").step
     page.locator("#run-pause").click()
     expect(page.locator("#run-head")).not_to_contain_text("paused", timeout=PATIENCE_MS)
     gone_on = re.compile(rf"step (?!{paused_at} )\d+ of 1000")
@@ -81,7 +81,7 @@ def test_the_queue_is_moved_held_and_cancelled_and_both_stops_leave_nothing_behi
     page.locator("#run-stop").click()
     expect(page.locator("#run-head .badge")).to_have_text("stopped", timeout=PATIENCE_MS)
     assert left_of(ws, "sft-1") == set(), "the page says so only now"
-    last = checkpoints.last(ws, "sft-1")
+    last = stored.read(ws, checkpoints.last, "sft-1")
     assert last.step > paused_at
     expect(page.locator("#run-head")).to_contain_text(f"Stopped and saved as {last.name}")
 
@@ -123,7 +123,9 @@ def test_a_run_outlives_its_server_and_one_that_does_not_is_resumed_from_a_chose
         server = Server(ws, port)
         reload(page)
         expect(page.locator("#run-head .badge")).to_have_text("lost", timeout=PATIENCE_MS)
-        last = checkpoints.last(ws, run.name)  # it may have been killed before its newest one was in the database
+        last = stored.read(
+            ws, checkpoints.last, run.name
+        )  # it may have been killed before its newest one was in the database
         expect(page.locator("#run-head")).to_contain_text(f"Resume continues from {last.name}")
         said = says(page, run.name).locator(".said")
         assert said.evaluate("e => e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight + 1"), "clipped"

@@ -30,7 +30,7 @@ def looked_ws(ws: Workspace) -> Workspace:
     """A session whose first items are second looks."""
     judged(ws)
     add_pairs(ws, 6, start=200)
-    sessions.start(ws, SessionConfig(target=12, block_size=12, second_looks=1.0, repeat_share=0.0))
+    stored.written(ws, sessions.start, SessionConfig(target=12, block_size=12, second_looks=1.0, repeat_share=0.0))
     return ws
 
 
@@ -203,7 +203,7 @@ def test_hostile_texts_of_a_question_are_text(ws, serve, visit):
     judged(ws)
     with ws.write() as db:
         guidelines.write(db, "<img src=x onerror=alert(1)> first")
-    sessions.start(ws, SessionConfig(target=12, block_size=12, second_looks=1.0, repeat_share=0.0))
+    stored.written(ws, sessions.start, SessionConfig(target=12, block_size=12, second_looks=1.0, repeat_share=0.0))
     page = visit(serve(ws).url + "#rate")
     press(page, for_the_good_one(page))
     asked(page)

@@ -18,7 +18,7 @@ from studio import settings
 from studio.errors import CheckpointError, StudioError
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
-from studio.workspace import Workspace
+from studio.workspace import Database, Workspace
 from ui.components import dropdown, html, labels
 
 Choices = list[tuple[str, str]]
@@ -81,18 +81,18 @@ def submit(config_class: type[BaseModel], values: Sequence[Any], act: Callable[[
         return html.notice(str(error), "bad")
 
 
-def choices(ws: Workspace, config_class: type[BaseModel], name: str) -> Choices:
+def choices(db: Database, config_class: type[BaseModel], name: str) -> Choices:
     """Return what a checkpoint field offers: the default, with its meaning, and the newest; any name can be typed."""
-    fitting = [c.name for c in shelf.page(ws, *CHECKPOINT_STAGES[name])]
-    return [(_automatic(ws, config_class, name), ""), *((c, c) for c in fitting)]
+    fitting = [c.name for c in shelf.page(db, *CHECKPOINT_STAGES[name])]
+    return [(_automatic(db, config_class, name), ""), *((c, c) for c in fitting)]
 
 
 def refreshed(ws: Workspace, config_class: type[BaseModel], current: Mapping[str, Any]) -> list[Any]:
     """Return updates for the checkpoint dropdowns: new choices, the chosen value kept while it exists."""
     updates = []
     for name, value in current.items():
-        offered = choices(ws, config_class, name)
         with ws.read() as db:
+            offered = choices(db, config_class, name)
             kept = value if not value or shelf.is_known(db, str(value), *CHECKPOINT_STAGES[name]) else ""
         if kept and kept not in [key for _, key in offered]:
             offered.append((kept, kept))
@@ -110,10 +110,11 @@ def _place(
 ) -> None:
     with gr.Row(elem_classes="fields"):
         for name in names:
-            placed[name] = _component(ws, config_class, name, config_class.model_fields[name], f"{prefix}-{name}")
+            with ws.read() as db:
+                placed[name] = _component(db, config_class, name, config_class.model_fields[name], f"{prefix}-{name}")
 
 
-def _component(ws: Workspace, config_class: type[BaseModel], name: str, field: FieldInfo, elem_id: str) -> Field:
+def _component(db: Database, config_class: type[BaseModel], name: str, field: FieldInfo, elem_id: str) -> Field:
     common: dict[str, Any] = {
         "value": field.default,
         "label": labels.label(name),
@@ -124,7 +125,7 @@ def _component(ws: Workspace, config_class: type[BaseModel], name: str, field: F
     }
     if name in CHECKPOINT_STAGES:
         # Any name, since there may be thousands; it is looked up before a run is made.
-        return gr.Dropdown(choices=choices(ws, config_class, name), allow_custom_value=True, **common)
+        return gr.Dropdown(choices=choices(db, config_class, name), allow_custom_value=True, **common)
     if get_origin(field.annotation) is Literal:
         return gr.Dropdown(choices=list(get_args(field.annotation)), **common)
     if field.annotation is bool:
@@ -160,7 +161,7 @@ def _figure(bound: Any) -> str:
     return f"{bound:g}"
 
 
-def _automatic(ws: Workspace, config_class: type[BaseModel], name: str) -> str:
+def _automatic(db: Database, config_class: type[BaseModel], name: str) -> str:
     """Return the first choice of a checkpoint field: what an empty value means now."""
     if "source" in config_class.model_fields:  # of a rating session
         return "newest, if the source needs one"
@@ -171,15 +172,15 @@ def _automatic(ws: Workspace, config_class: type[BaseModel], name: str) -> str:
     if name == "policy_checkpoint":
         return "the SFT checkpoint"
     if name == "sft_checkpoint" and "reward_checkpoint" in config_class.model_fields:
-        return f"the reward model's parent{_reward_parent(ws)}"
-    found = next((c for stage in CHECKPOINT_STAGES[name] if (c := checkpoints.newest(ws, stage))), None)
+        return f"the reward model's parent{_reward_parent(db)}"
+    found = next((c for stage in CHECKPOINT_STAGES[name] if (c := checkpoints.newest(db, stage))), None)
     return f"newest: {found.name}" if found else "newest (none yet)"
 
 
-def _reward_parent(ws: Workspace) -> str:
-    reward = checkpoints.newest(ws, "reward")
+def _reward_parent(db: Database) -> str:
+    reward = checkpoints.newest(db, "reward")
     try:
-        parent = checkpoints.parents(ws, reward.name).get("sft") if reward else None
+        parent = checkpoints.parents(db, reward.name).get("sft") if reward else None
     except CheckpointError:  # its folder is gone; starting the run will say so
         parent = None
     return f": {parent}" if parent else ""

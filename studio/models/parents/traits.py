@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlite_utils import Database
+
 from modules.config import FRESH
 from studio.errors import CheckpointError
 from studio.models import checkpoints
 from studio.models.checkpoints import Checkpoint
-from studio.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Traits:
         return {name: getattr(self, name) for name in FRESH}
 
 
-def read(ws: Workspace, found: Checkpoint) -> Traits:
+def read(db: Database, found: Checkpoint) -> Traits:
     """Return the traits of a checkpoint; where its files say nothing, the default of SFT.
 
     Raises:
@@ -48,7 +49,7 @@ def read(ws: Workspace, found: Checkpoint) -> Traits:
     method = meta.get("method", FRESH["method"])
     adapter = _adapter(found, meta) if method == "lora" else {}
     layers = _layers(adapter)
-    named = _named_targets(ws, found) or ",".join(sorted(layers)) or FRESH["lora_targets"]
+    named = _named_targets(db, found) or ",".join(sorted(layers)) or FRESH["lora_targets"]
     return Traits(
         name=found.name,
         base_model=found.base_model,
@@ -97,12 +98,12 @@ def _layers(adapter: dict[str, Any]) -> frozenset[str]:
     return frozenset(str(name).rsplit(".", 1)[-1] for name in targets) if isinstance(targets, list) else frozenset()
 
 
-def _named_targets(ws: Workspace, found: Checkpoint) -> str:
+def _named_targets(db: Database, found: Checkpoint) -> str:
     """Return the setting of the SFT run that made the adapter, whose layers later runs train too; empty if gone."""
     try:
         while found.stage != "sft":
-            parents = checkpoints.parents(ws, found.name)
-            found = checkpoints.get(ws, parents.get("policy") or parents["sft"])
+            parents = checkpoints.parents(db, found.name)
+            found = checkpoints.get(db, parents.get("policy") or parents["sft"])
         return str(_read_json(found, found.folder / "meta.json").get("config", {}).get("lora_targets", ""))
     except (CheckpointError, KeyError):
         return ""

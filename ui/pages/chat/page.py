@@ -74,7 +74,8 @@ class _Chat:
             {"id": each.id, "title": each.title, "about": f"{html.ago(each.changed_at)} · {', '.join(each.settings.checkpoints)}"}
             for each in found
         ]  # fmt: skip
-        return {"conversations": listed, "policies": residents.policies(self._ws)[:OFFERED]}
+        with self._ws.read() as db:
+            return {"conversations": listed, "policies": residents.policies(db)[:OFFERED]}
 
     def show(self, sent: Any) -> Told:
         """Show a conversation."""
@@ -179,7 +180,8 @@ class _Chat:
 
     def score(self, sent: Any) -> Told:
         """Say what the reward model thinks of two answers that were judged."""
-        return {"said": judging.score(self._ws, self._resident, checked(Pair, sent).ids)}
+        with self._ws.read() as db:
+            return {"said": judging.score(db, self._resident, checked(Pair, sent).ids)}
 
     def tokens(self, sent: Any) -> Told:
         """Show a judged answer token by token."""

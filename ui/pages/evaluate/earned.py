@@ -47,7 +47,8 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
 
 
 def _refresh(ws: Workspace) -> list[Any]:
-    found = overoptimisation.read(ws)
+    with ws.read() as db:
+        found = overoptimisation.read(db)
     return ["".join(map(_curve, found)) if found else html.empty("Nothing is measured yet", NOTHING)]
 
 

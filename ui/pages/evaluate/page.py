@@ -78,15 +78,15 @@ def _refresh_all(
 
 def _refresh(ws: Workspace, names: Any, chosen: Any, against: Any) -> list[Any]:
     """Offer what there is now, keep what was chosen, and draw what is measured."""
-    policies = [plan.BASE, *(c.name for c in shelf.page(ws, *checkpoints.POLICIES))]
     with ws.read() as db:
+        policies = [plan.BASE, *(c.name for c in shelf.page(db, *checkpoints.POLICIES))]
         measured = list(dict.fromkeys(name for suite in results.measured(db) for name in suite.subjects))
         going = _going(db)
     first = str(against or "")
     first = first if first in measured else ""
     return [
         _offer(policies, names),
-        _offer(suites.offered(ws), chosen),
+        _offer(suites.offered(ws.evaluations), chosen),
         dropdown.offer([("the pretrained model", ""), *((comparison.shown(n), n) for n in measured)], against, first),
         going,
         *_draw(ws, first),
@@ -116,7 +116,8 @@ def _drawn(ws: Workspace, against: Any) -> list[str]:
     except StudioError:
         text = "Measure base, SFT, DPO and PPO on the same items. What changed will be shown here, with intervals and examples."
         return [html.empty("Nothing is measured yet", text), "", ""]
-    over_kl = drawing.over_kl(found, distances.read(ws, found))
+    with ws.read() as db:
+        over_kl = drawing.over_kl(found, distances.read(db, found))
     return [drawing.forests(found) + over_kl, drawing.table(found), drawing.flips(found)]
 
 

@@ -71,7 +71,8 @@ def _take_over(asked: str) -> list[Any]:
 def _refresh(ws: Workspace, asked: str, one: Any, other: Any, rater: Any) -> list[Any]:
     if two := _two(asked):
         one, other, _ = two
-    names = [checkpoint.name for checkpoint in shelf.page(ws, *checkpoints.POLICIES)]
+    with ws.read() as db:
+        names = [checkpoint.name for checkpoint in shelf.page(db, *checkpoints.POLICIES)]
     first, second = str(one or "") or (names[0] if names else ""), str(other or "") or (names[-1] if names else "")
     with ws.read() as db:
         known = model_votes.raters(db) or ["person"]
@@ -92,7 +93,8 @@ def _start(ws: Workspace, one: Any, other: Any, votes: Any) -> list[Any]:
     """Start a session between the two and open Rate; or say why not."""
     try:
         config = session_config.head_to_head(str(one or ""), str(other or ""), max(1, int(votes or 1)))
-        session = sessions.start(ws, config)
+        with ws.write() as db:
+            session = sessions.start(db, config)
     except (StudioError, ValueError) as error:
         return [html.notice(str(error), "bad"), gr.skip()]
     prefetch.look_after(ws)
@@ -101,7 +103,8 @@ def _start(ws: Workspace, one: Any, other: Any, votes: Any) -> list[Any]:
 
 def _draw(ws: Workspace, rater: Any) -> str:
     try:
-        found = leaderboard.read(ws, str(rater or "person"))
+        with ws.read() as db:
+            found = leaderboard.read(db, str(rater or "person"))
     except StudioError:
         return html.empty(
             "No votes between two checkpoints yet", "Choose two and compare them; their strengths will be shown here."

@@ -118,8 +118,8 @@ def _missing(ws: Workspace) -> str:
 def _now(ws: Workspace) -> tuple[str, str]:
     """Return the page and its mark."""
     launcher.reap(ws)
-    status = next_step.status(ws)
     with ws.read() as db:
+        status = next_step.status(db)
         recent = shelf.page(db, limit=5)
         left = {run.name: seconds for run in status.active if (seconds := progress.time_left(db, run)) is not None}
     drawn = _missing(ws) + _draw(status, rounds.draw(round_figures.read(ws)), recent, left) + backup.line(ws)

@@ -50,18 +50,18 @@ def _refresh(ws: Workspace, rater: Any, seen: str) -> list[Any]:
         now = _mark(db, chosen)
         if now == seen:
             return [offered, gr.skip(), gr.skip()]
-        return [offered, _draw(db, chosen, _cost(ws)), now]
+        return [offered, _draw(db, chosen, _cost(db)), now]
 
 
 def _chosen(ws: Workspace, rater: Any) -> list[Any]:
     with ws.read() as db:
-        return [_draw(db, str(rater or ""), _cost(ws)), _mark(db, str(rater or ""))]
+        return [_draw(db, str(rater or ""), _cost(db)), _mark(db, str(rater or ""))]
 
 
-def _cost(ws: Workspace) -> str:
+def _cost(db: Database) -> str:
     """Say what a learning curve would take, or what it lacks."""
     try:
-        return extent.sentence(ws, CurveConfig())
+        return extent.sentence(db, CurveConfig())
     except StudioError as error:
         return str(error)
 

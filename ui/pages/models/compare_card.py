@@ -37,7 +37,8 @@ def _compare(ws: Workspace, one: str | None, other: str | None) -> str:
     if not (isinstance(one, str) and isinstance(other, str) and one.strip() and other.strip()):
         return html.notice("Choose two checkpoints to compare.", "bad")
     try:
-        found = side_by_side.read(ws, one.strip(), other.strip())
+        with ws.read() as db:
+            found = side_by_side.read(db, one.strip(), other.strip())
     except StudioError as error:
         return html.notice(str(error), "bad")
     return draw(found)

@@ -1,5 +1,6 @@
 """The dialog in which a person writes the note and the tags of a checkpoint, pins it, and lets its run hand it on."""
 
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -24,11 +25,8 @@ DIALOG = f"""<dialog class="sheet noting" data-part="noting" aria-labelledby="no
 
 def build(ws: Workspace) -> gr.HTML:
     """Place it; its submit event says that something was kept."""
-
-    def keep(request: Any) -> dict[str, Any]:
-        return _keep(ws, request)
-
-    return html.html(DIALOG, js_on_load=static.read("noting.js"), server_functions=[served(keep)], elem_id="noting")
+    keep = served(partial(_keep, ws))
+    return html.html(DIALOG, js_on_load=static.read("noting.js"), server_functions=[keep], elem_id="noting")
 
 
 def _keep(ws: Workspace, request: Any) -> dict[str, Any]:
@@ -44,8 +42,8 @@ def _keep(ws: Workspace, request: Any) -> dict[str, Any]:
         isinstance(is_pinned, bool) and isinstance(is_handed_on, bool)
     ):
         raise CheckpointError("Nothing was kept: the page sent no note. Reload it and try again.")
-    found = checkpoints.recorded(ws, name)
     with ws.write() as db:
+        found = checkpoints.recorded(db, name)
         kept = notes.keep(db, found.id, text=text, tags=[tags], is_pinned=is_pinned)
         if not found.deleted_at:
             checkpoints.hand_on(db, found, is_handed_on)

@@ -32,7 +32,8 @@ NOTHING = "An empty answer: its first token was the end token."
 
 def build(ws: Workspace, resident: Resident) -> Page:
     """Place the page. The resident process starts with the first question and ends with the server, if not before."""
-    policies = _names(ws, *POLICIES)
+    with ws.read() as db:
+        policies, names = _names(db, *POLICIES), _names(db)
     tree = html.html(elem_id="lineage")
     pages = pager.build("models", "Search the checkpoints")
     drawn = html.html(elem_id="checkpoints")
@@ -42,7 +43,7 @@ def build(ws: Workspace, resident: Resident) -> Page:
     with gr.Accordion("Compare two checkpoints", open=False, elem_classes="card", elem_id="compare"):
         compared = compare_card.build(ws)
     with gr.Accordion("Export a checkpoint", open=False, elem_classes="card", elem_id="export"):
-        exported = _export(ws)
+        exported = _export(ws, names)
     pickers = [first, second, *compared, exported]
     inputs, outputs = [*pickers, *pages.inputs], [tree, drawn, *pickers, *pages.outputs]
     with gr.Accordion("Delete a checkpoint or a run", open=False, elem_classes="card", elem_id="delete"):
@@ -87,8 +88,7 @@ def _try(resident: Resident, policies: list[str]) -> tuple[gr.Dropdown, gr.Dropd
     return first, second
 
 
-def _export(ws: Workspace) -> gr.Dropdown:
-    names = _names(ws)
+def _export(ws: Workspace, names: list[str]) -> gr.Dropdown:
     with gr.Row(elem_classes="controls"):
         name = gr.Dropdown(
             names, value=None, label="Checkpoint", allow_custom_value=True, min_width=200, elem_id="export-name"
@@ -112,7 +112,8 @@ def _export(ws: Workspace) -> gr.Dropdown:
 def _refresh_all(ws: Workspace, *values: Any) -> list[Any]:
     """Draw the page and what can be deleted; the last value is what is chosen there."""
     *rest, leaving = values
-    return [*_refresh(ws, *rest), delete_card.offer(shelf.page(ws), leaving if isinstance(leaving, str) else None)]
+    with ws.read() as db:
+        return [*_refresh(ws, *rest), delete_card.offer(shelf.page(db), leaving if isinstance(leaving, str) else None)]
 
 
 def _refresh(
@@ -127,18 +128,19 @@ def _refresh(
 ) -> list[Any]:
     """Draw a page of the table, its family tree, and the pickers; what was chosen stays chosen."""
     start, word = pager.place(offset), str(search or "")
-    found = shelf.page(ws, search=word, limit=PAGE + 1, offset=start)
-    newest, policies = shelf.page(ws, limit=PAGE), _names(ws, *POLICIES)
+    with ws.read() as db:
+        found = shelf.page(db, search=word, limit=PAGE + 1, offset=start)
+        newest, policies = shelf.page(db, limit=PAGE), _names(db, *POLICIES)
     if not newest:
         text = "Every training run leaves checkpoints here: what it learned, where it came from, and a way to try it."
         nothing = html.empty("No checkpoints yet", text, "train", "Train the first one")
         return [nothing, "", *[gr.skip()] * 5, *pager.states(0, 0, "")]
     shown = found[:PAGE]
-    if not start and not word:  # pinned ones are seen at once, however old they are
-        shown = list({c.id: c for c in (*shelf.pinned(ws), *shown)}.values())
-    handed_on = {c.id for c in shelf.handed_on(ws, sorted({c.run_id for c in shown}))}
     names = [c.name for c in newest]
     with ws.read() as db:
+        if not start and not word:  # pinned ones are seen at once, however old they are
+            shown = list({c.id: c for c in (*shelf.pinned(db), *shown)}.values())
+        handed_on = {c.id for c in shelf.handed_on(db, sorted({c.run_id for c in shown}))}
         said, won = notes.of(db, [c.id for c in shown]), leaderboard.against_sft(db, shown)
         pickers = [
             _picker(db, policies, first, next(iter(policies), None), *POLICIES),
@@ -169,8 +171,8 @@ def _picker(db: Database, names: list[str], current: str | None, otherwise: str 
     return dropdown.offer(offered, current, current if is_kept else otherwise)
 
 
-def _names(ws: Workspace, *stages: str) -> list[str]:
-    return [c.name for c in shelf.page(ws, *stages)]
+def _names(db: Database, *stages: str) -> list[str]:
+    return [c.name for c in shelf.page(db, *stages)]
 
 
 def _other(policies: list[str]) -> str | None:

@@ -173,7 +173,7 @@ def _undo(ws: Workspace, sent: Undo) -> dict[str, Any]:
         if settled := disagreements.take_back(db, RATER, sent.uuid, since):
             return _state(ws, db, sent.known) | {"undone": settled.said, "back": "here", "again": ""}
         taken = undo.newest(db, RATER, sent.uuid, since)
-        edits.put_back(db, taken, sessions.upcoming(ws, db, RATER, AHEAD))
+        edits.put_back(db, taken, sessions.upcoming(db, RATER, AHEAD))
         state = _state(ws, db, sent.known)
         if taken and taken.edited_response_id:
             for item in state["items"]:
@@ -234,7 +234,7 @@ def _state(ws: Workspace, db: Database, known: list[int]) -> dict[str, Any]:
     """Return what to show now and next, with the counts; texts the browser has are not sent again."""
     counts, rated = comparisons.counts(db), ratings.summary(db)
     return {
-        "items": [_item(db, showing_id, known) for showing_id in sessions.upcoming(ws, db, RATER, AHEAD)],
+        "items": [_item(db, showing_id, known) for showing_id in sessions.upcoming(db, RATER, AHEAD)],
         "to_rate": counts["unrated"],
         "total": counts["comparisons"],
         "rated": rated["rated"],

@@ -140,9 +140,10 @@ def _now(ws: Workspace, session: Session | None) -> str:
     config = session.config
     share = min(session.num_given / config.target, 1.0)
     with ws.read() as db:
-        why = sessions.why_nothing(ws, db, session)
+        why = sessions.why_nothing(db, session)
     behind = prefetch.explain(ws, session, why)
-    predicted = _predicted(ws, config)
+    with ws.read() as db:
+        predicted = _predicted(db, config)
     source = {
         "any": "any waiting pairs",
         "imported": "imported pairs",
@@ -165,9 +166,9 @@ def _now(ws: Workspace, session: Session | None) -> str:
     )
 
 
-def _predicted(ws: Workspace, config: SessionConfig) -> str:
+def _predicted(db: Database, config: SessionConfig) -> str:
     """Say how many pairs the newest reward model has predicted; empty where there is none and the session needs none."""
-    counted = predictions.counts(ws)
+    counted = predictions.counts(db)
     if counted["predictions"] or counted["waiting"]:
         return f"{counted['predictions']:,} pairs have a prediction; {counted['waiting']:,} pairs are waiting for one."
     needs_one = config.choose in ("uncertainty", "margin", "information")
@@ -194,9 +195,10 @@ def _start(ws: Workspace, *values: Any) -> str:
 
 
 def _start_session(ws: Workspace, config: SessionConfig) -> str:
-    session = active_choice.start_session(ws, config)
+    with ws.write() as db:
+        session = active_choice.start_session(db, config)
     with ws.read() as db:
-        why = "" if prefetch.is_sampled(session) else sessions.why_nothing(ws, db, session)
+        why = "" if prefetch.is_sampled(session) else sessions.why_nothing(db, session)
     prefetch.look_after(ws)
     if why:
         return html.notice(f"Session {session.id} has started, but has nothing to show. {why}", "bad")

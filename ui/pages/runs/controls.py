@@ -102,15 +102,14 @@ def build() -> Controls:
     return Controls([stop, kill, pause, earlier, later, resume, origin, other, steer], origin, other, differs, head)
 
 
-def states(ws: Workspace, run: Run | None, origin: str = "") -> list[Any]:
+def states(db: Database, run: Run | None, origin: str = "") -> list[Any]:
     """Return how the controls look for this run; a chosen checkpoint stays chosen."""
     if run is None:
         hidden = gr.Button(visible=False)
         return [*[hidden] * 6, gr.Dropdown(visible=False), gr.Textbox(visible=False), hidden]
     is_open, is_waiting = not run.is_ended, run.state == "queued"
-    with ws.read() as db:
-        is_queued = is_waiting and len(queue.waiting(db)) > 1  # else there is nothing to go before or after
-    found = shelf.of_run(ws, run.id)
+    is_queued = is_waiting and len(queue.waiting(db)) > 1  # else there is nothing to go before or after
+    found = shelf.of_run(db, run.id)
     found.sort(key=lambda c: -c.step)
     is_done = run.state == "finished" and bool(found)
     names = [c.name for c in found]
@@ -196,7 +195,8 @@ def _shift(ws: Workspace, run: Run, _: str, by: int) -> None:
 def _resume(ws: Workspace, chosen: str, origin: str | None, other: str | None) -> tuple[str, str]:
     """Continue the run, or one of its checkpoints, as a new run, and choose that."""
     given = _settings(other)
-    return launcher.start(ws, runs.resume(ws, _name(ws, chosen, origin), given)).name, ""
+    with ws.read() as db:
+        return launcher.start(ws, runs.resume(ws, _name(db, chosen, origin), given)).name, ""
 
 
 def _steer(ws: Workspace, chosen: str, other: str | None) -> tuple[str, str]:
@@ -222,7 +222,7 @@ def _differs(ws: Workspace, chosen: str, origin: str | None, other: str | None) 
             if _is_steerable(run) and not origin:
                 changed = steering.look(db, run, given)
                 return html.notice(f"It would change: {', '.join(map(str, changed)) or 'nothing'}.")
-        found = runs.continuation(ws, _name(ws, chosen, origin), given)
+            found = runs.continuation(ws, _name(db, chosen, origin), given)
     except StudioError as error:
         return html.notice(str(error), "bad")
     lines = found.words() or ["Nothing would differ."]
@@ -230,13 +230,12 @@ def _differs(ws: Workspace, chosen: str, origin: str | None, other: str | None) 
     return html.notice("; ".join([f"{begins}: {lines[0]}", *lines[1:]]))
 
 
-def _name(ws: Workspace, chosen: str, origin: str | None) -> str:
+def _name(db: Database, chosen: str, origin: str | None) -> str:
     """Return the run or checkpoint that Resume continues."""
-    with ws.read() as db:
-        run = known(db, chosen)
+    run = known(db, chosen)
     name = origin if origin and origin.partition("@")[0] == run.name else run.name
     if name == run.name and not run.is_ended:
-        newest = runs.newest_state(ws, run)  # a branch of a run that goes on itself
+        newest = runs.newest_state(db, run)  # a branch of a run that goes on itself
         name = newest.name if newest else name
     return name
 

@@ -129,11 +129,12 @@ def _now(
         courses = listing.courses(db, listed)
     rows = listing.draw(listed, waiting, courses) if listed else nothing
     pace = gr.Timer(REFRESH_S if is_going else QUIET_S)
-    return (
-        signature,
-        [rows, *detail],
-        (run_controls.states(ws, run, origin), pace, pager.states(start, len(found), word)),
-    )
+    with ws.read() as db:
+        return (
+            signature,
+            [rows, *detail],
+            (run_controls.states(db, run, origin), pace, pager.states(start, len(found), word)),
+        )
 
 
 def _show(ws: Workspace, request: Any) -> dict[str, str]:

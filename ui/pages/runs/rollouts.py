@@ -240,7 +240,8 @@ def _trace(ws: Workspace, chosen: str, picked: str, everywhere: bool) -> str:
 
 def _offer(ws: Workspace) -> gr.Dropdown:
     """Offer the checkpoints that there are now."""
-    return gr.Dropdown(choices=residents.policies(ws)[:OFFERED])
+    with ws.read() as db:
+        return gr.Dropdown(choices=residents.policies(db)[:OFFERED])
 
 
 def _compare(
@@ -254,7 +255,8 @@ def _compare(
         return
     yield html.notice(f"Reading the response under {other}; the first time, its model has to be loaded.", "working")
     try:
-        yield tokens.draw_under(comparing.compare(ws, resident, rollout, other))
+        with ws.read() as db:
+            yield tokens.draw_under(comparing.compare(db, resident, rollout, other))
     except StudioError as error:
         yield html.notice(str(error), "bad")
 

@@ -77,9 +77,13 @@ def _stop(ws: Workspace) -> list[Any]:
 def _ask(ws: Workspace, stage: str, *values: Any) -> str:
     """Draw the estimate for the longest texts that the settings allow, or why there is none."""
     which = "the most the settings allow; looking for the longest text in the data …"
-    return page_preview.told(
-        ws, stage, values, lambda config: _draw(memory_fit.fit(ws, prepare.resolve(ws, config)), which)
-    )
+
+    def tell(config: TrainConfig) -> str:
+        prepared = prepare.resolve(ws, config)
+        with ws.read() as db:
+            return _draw(memory_fit.fit(db, prepared), which)
+
+    return page_preview.told(ws, stage, values, tell)
 
 
 def _ask_closely(ws: Workspace, stage: str, *values: Any) -> str:
@@ -88,12 +92,11 @@ def _ask_closely(ws: Workspace, stage: str, *values: Any) -> str:
     def tell(config: TrainConfig) -> str:
         prepared = prepare.resolve(ws, config)
         try:
-            longest = preview.lesson(ws, prepared).longest
+            longest, which = preview.lesson(ws, prepared).longest, "the longest in the data."
         except StudioError as error:
-            return _draw(
-                memory_fit.fit(ws, prepared), f"the most the settings allow. The rows could not be read: {error}"
-            )
-        return _draw(memory_fit.fit(ws, prepared, longest), "the longest in the data.")
+            longest, which = 0, f"the most the settings allow. The rows could not be read: {error}"
+        with ws.read() as db:
+            return _draw(memory_fit.fit(db, prepared, longest), which)
 
     return page_preview.told(ws, stage, values, tell)
 

@@ -35,8 +35,9 @@ def words(ws: Workspace, config: StageConfig) -> str:
     """Return the lines for a config; empty where the run could not start as it is, or names files that the page may not read."""
     try:
         file_access.check_config(ws, config)
-        found = prepare.inherited(ws, config)
-        said = [extent.sentence(ws, config), parents.sentence(found) if found else ""]
+        with ws.read() as db:
+            found = prepare.inherited(db, config)
+            said = [extent.sentence(db, config), parents.sentence(found) if found else ""]
     except StudioError:  # starting the run will say so
         return ""
     return "".join(f'<p class="quiet">{escape(line)}</p>' for line in said if line)
