@@ -202,6 +202,8 @@ def _told(family: Family, rows: Sequence[Mapping[str, Any]], columns: frozenset[
 
 def _has_thumbs(family: Family, part: Part) -> bool:
     """Return whether single responses have thumbs, of which a person can ask for pairs."""
+    if family.name in ("prodigy", "comparia-reactions"):
+        return True
     return family.name in ("prompt-response", "chat") and bool({"label", "kto_tag", "thumbs_up"} & set(part.columns))
 
 

@@ -102,6 +102,8 @@ def _of_row(plan: PartPlan, row: dict[str, Any], kind: Kind) -> Iterable[Outcome
         Asks: it can be read in several ways, which the first rows did not show.
     """
     assert plan.family.read is not None
+    if name := unread.media(row):
+        return [Dropped(f"belongs to what is in {name}, which is not text and is not read")]
     if kind != "prompts":
         check_clear(plan, (row,))
     try:

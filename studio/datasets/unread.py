@@ -58,6 +58,8 @@ _BAD = re.compile(
     r"|thumbs?\s?down|down|downvote[ds]?|disapprov\w*|unacceptable|not \w+|needs? \w+|hallucinat\w*|refus\w*|irrelevant|unhelpful|low|terrible"
     r"|awful|no|false|spam|useless|unusable)\b|[\U0001f44e\u274c\u2717\u2718\U0001f61e\U0001f620\U0001f621\U0001f641\U0001f4a9]"
 )
+_REJECTED = re.compile(r"\A(reject(ed)?|thumbs?\s?down|downvoted?|disliked?|disapproved?|\U0001f44e)\Z")
+"""Words that speak against an answer under any name."""
 _GOOD = re.compile(
     r"\b(accept\w*|approv\w*|pass\w*|good|great|excellent|right|correct|valid|positive|safe|like[ds]?|thumbs?\s?up|up|upvote[ds]?|helpful|high|yes"
     r"|true|best|better|worse|worst|medium|fair|average|neutral|ok|okay)\b|[\U0001f44d\u2705\u2713\u2714\u2605\u2606\u2b50]"
@@ -81,6 +83,16 @@ _PART = re.compile(
 _TEXTS = ("text", "response", "answer", "content", "output", "completion", "generation", "value", "message")
 _MACHINE = re.compile(r"moderation|usage|param|config|schema|token|logprob|stat(s|istics)$")
 """Objects that say how a text was made or filtered."""
+_MEDIA = frozenset(
+    f"{what}{end}"
+    for what in ("image", "video", "audio", "picture", "photo")
+    for end in ("", "s", "_path", "_url", "_file")
+)
+"""Names of columns with what a text is about, and is not text itself."""
+_FILE = re.compile(
+    r"data:\w+/|https?://|.*\.(png|jpe?g|webp|gif|bmp|tiff?|mp[34]|wav|flac|ogg|m4a|avi|mov|mkv|webm)(\?.*)?\Z",
+    re.IGNORECASE,
+)
 _DEEPEST, _LONGEST_WORD, _MOST_WORDS = 4, 60, 4
 Reads = Callable[[str], bool]
 
@@ -126,7 +138,7 @@ def _are_answers(name: str, value: Any) -> bool:
     if not isinstance(value, list) or len(value) < 2:
         return False
     if all(isinstance(each, dict) for each in value):
-        return any(isinstance(each.get(key), str) for each in value for key in _TEXTS)
+        return any(isinstance(each.get(key), str | list | dict) for each in value for key in _TEXTS)
     return bool(_ANSWER.search(snake(name))) and all(isinstance(each, str) for each in value)
 
 
@@ -138,10 +150,24 @@ def of_answer(row: Mapping[str, Any], reads: Reads) -> Iterator[str]:
             yield from (f"{name}[-1].{path}" for path in _inside(turn, 1))
         elif value is not None and not reads(name):
             kind = _kind(name)
-            if ("judges" in kind and is_filled(value)) or (kind and _says(kind, value)):
+            is_judged = ("judges" in kind and is_filled(value)) or (kind and _says(kind, value))
+            if is_judged or _is_said(value, _REJECTED):
                 yield name
             elif not _MACHINE.search(name):
                 yield from (f"{name}.{path}" for path in _inside(_opened(value), 1))
+
+
+def media(row: Mapping[str, Any]) -> str:
+    """Return the column of a row with a picture, a film or a sound; "" where there is none."""
+    return next((name for name in row.keys() & _MEDIA if _is_media(row[name])), "")
+
+
+def _is_media(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_is_media, value))
+    if isinstance(value, dict):
+        return any(value.get(name) for name in ("bytes", "path", "url"))
+    return isinstance(value, bytes) or (isinstance(value, str) and bool(_FILE.match(value.strip())))
 
 
 def is_filled(value: Any) -> bool:
@@ -175,7 +201,8 @@ def _inside(value: Any, depth: int, words: re.Pattern[str] = _GOOD) -> Iterator[
     elif isinstance(value, dict):
         for name, part in value.items():
             kind = _kind(str(name))
-            if kind and (_says(kind, part) or ("judges" in kind and _is_said(part, words))):
+            is_judged = kind and (_says(kind, part) or ("judges" in kind and _is_said(part, words)))
+            if is_judged or _is_said(part, _REJECTED):
                 yield str(name)
             elif not _MACHINE.search(str(name)):
                 yield from (f"{name}.{path}" for path in _inside(part, depth + 1, words))

@@ -48,6 +48,7 @@ def labelled(sides, *labels, name="label"):
         ([True, False], "first-is-better", "xy"),
         ([-1, 1.0], "first-is-better", "yx"),
         ([1, 2, 0], "better-or-tie", "xy="),
+        ([0, 1, 2], "from-0-or-tie", "xy="),
     ],
     ids=str,
 )

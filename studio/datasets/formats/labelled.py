@@ -41,6 +41,7 @@ SCORES: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
 NO_NUMBERS: Mapping[float, Verdict] = {}
 READINGS: dict[str, tuple[str, Mapping[float, Verdict]]] = {
     "better-from-0": ("0 the first response is better, 1 the second", {0: "first", 1: "second"}),
+    "from-0-or-tie": ("0 the first response is better, 1 the second, 2 a tie", {0: "first", 1: "second", 2: "tie"}),
     "first-is-better": ("1 the first response is better, 0 or -1 the second", {1: "first", 0: "second", -1: "second"}),
     "better-or-tie": ("1 the first response is better, 2 the second, 0 a tie", {1: "first", 2: "second", 0: "tie"}),
 }
@@ -68,11 +69,11 @@ def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBE
     sides = [conversations.answer(row.get(name)) for name in names]
     value = first(row, [name for name in LABELS if name not in names])
     scores = _scores(row, names)
+    models = [cells.name(first(row, pair)) for pair in zip(*MODELS, strict=True)]
     if scores and LABELLED.isdisjoint(columns - {*names}):
         verdict: Verdict = "tie" if scores[0] == scores[1] else "first" if scores[0] > scores[1] else "second"
     else:
-        verdict = _read_verdict(value, names, numbers)
-    models = [cells.name(first(row, pair)) for pair in zip(*MODELS, strict=True)]
+        verdict = _of_model(value, models, names) or _read_verdict(value, names, numbers)
     prompt = prompt_of(row, columns, _KNOWN)
     sides = [conversations.after(prompt, side) for side in sides]
     said: dict[str, Any] = cells.common(row) | (cells.strength(row) if verdict in ("first", "second") else {})
@@ -85,6 +86,24 @@ def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBE
     if more := (*cells.repeats(prompt, sides), *contradicted):
         said["warnings"] = (*said.get("warnings", ()), *more)
     yield cells.pair(prompt, sides, verdict, **said, **({"models": tuple(models)} if all(models) else {}))
+
+
+def _of_model(value: Any, models: Sequence[str], names: Sequence[str]) -> Verdict | None:
+    """Return the side whose model a label names; None where it names none.
+
+    Raises:
+        Dropped: the name of one model is also a word for the other side.
+    """
+    if not cells.name(value) or models.count(cells.name(value)) != 1:
+        return None
+    found: Verdict = ("first", "second")[models.index(cells.name(value))]
+    try:
+        said = _verdict(value, names)
+    except Dropped:
+        return found
+    if said != found:
+        raise Dropped("the preference is the name of one model and a word for the other side")
+    return found
 
 
 def _verdict(value: Any, names: Sequence[str]) -> Verdict:

@@ -11,8 +11,9 @@ from studio.datasets.formats.cells import Row, Verdict
 from studio.datasets.formats.family import Columns, Family
 from studio.datasets.formats.item import Dropped, Item
 from studio.datasets.formats.labelled import SIDES
-from studio.datasets.formats.prompts import ASKED, ASKED_WITH, asked
+from studio.datasets.formats.prompts import ASKED, ASKED_WITH, LONE, asked, prompt_of, with_context
 from studio.datasets.formats.ranked import LISTED
+from studio.preferences.prompts import Messages
 
 _WORDS = (
     ("better", "worse"), ("best", "worst"), ("good", "bad"), ("pos", "neg"), ("positive", "negative"), ("win", "lose"), ("winning", "losing"),
@@ -73,7 +74,7 @@ def _are_opposites(rows: Sequence[Row]) -> bool:
 def read_objects(row: Row, columns: Columns) -> Iterator[Item]:
     """Yield answers that are objects, by the rank of each, 1 the best, or by its score."""
     found = _objects(row)
-    texts = [cells.text(first(each, _TEXTS)) for each in found]
+    texts = [conversations.answer(first(each, _TEXTS)).strip() for each in found]
     ranks = [cells.number(first(each, _RANKS), "rank") for each in found]
     name = next((name for name in _SCORES if any(name in each for each in found)), "score")
     scores = [cells.number(each.get(name), name) for each in found]
@@ -83,7 +84,15 @@ def read_objects(row: Row, columns: Columns) -> Iterator[Item]:
     models = tuple(cells.name(first(each, ("model", "model_name", "policy"))) for each in found)
     said: dict[str, Any] = {"models": models} if all(models) else {}
     said |= {"scores": {name: tuple(scores)}} if None not in scores else {}
-    yield cells.ranking(asked(row), texts, known, **said)
+    yield cells.ranking(_asked(row, columns), texts, known, **said)
+
+
+def _asked(row: Row, columns: Columns) -> Messages:
+    """Return the prompt of a row, which earlier turns in a context are where no column of prompts is."""
+    name = next((name for name in LONE if isinstance(conversations.cell(row.get(name)), list)), "")
+    if name and columns.isdisjoint(ASKED):
+        return with_context({**row, "history": None}, conversations.prompt(row[name]))
+    return prompt_of(row, columns, frozenset(_LISTS))
 
 
 def _objects(row: Row) -> list[dict[str, Any]]:
@@ -108,7 +117,7 @@ def _is_judged(value: Any) -> bool:
     if not isinstance(value, list) or len(value) < 2 or not all(isinstance(each, dict) for each in value):
         return False
     grades = [first(each, (*_RANKS, *_SCORES)) for each in value]
-    has_texts = all(isinstance(first(each, _TEXTS), str) for each in value)
+    has_texts = all(isinstance(first(each, _TEXTS), str | list | dict) for each in value)
     return has_texts and any(isinstance(grade, int | float | str) for grade in grades)
 
 
@@ -136,8 +145,8 @@ FAMILIES = (
         reads=chosen_rejected.READS | _NAMES | {*_ASKED}, looks=_are_opposites,
     ),
     Family(
-        "ranked-objects", "answers as objects, with a rank or score each", "preferences", (ASKED, _LISTS), read_objects,
-        reads=frozenset((*ASKED_WITH, *_LISTS)), looks=_are_objects,
+        "ranked-objects", "answers as objects, with a rank or score each", "preferences", ((*ASKED, *LONE), _LISTS), read_objects,
+        reads=frozenset((*ASKED_WITH, *LONE, *_LISTS)), looks=_are_objects,
     ),
     Family(
         "annotators", "two responses judged by several annotators (PandaLM)", "preferences",
