@@ -216,6 +216,10 @@ def _refuse_unread(plan: PartPlan, kind: Kind, wanted: Wanted) -> None:
     found = unread.columns(rows, reads, judges)
     if plan.family.kind == "prompts":
         found = found or unread.answers(rows, reads)
+    elif plan.family.kind == "preferences" and (
+        against := [name for row in rows if (name := unread.rejected(row, reads))]
+    ):
+        found = [*found, *dict.fromkeys(against)]
     elif plan.family.kind == "preferences" and _is_unrated(plan):
         found = list(dict.fromkeys(path for row in rows for path in unread.of_pair(row, reads)))
     elif plan.family.kind == "demonstrations":

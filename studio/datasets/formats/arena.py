@@ -13,7 +13,7 @@ from studio.preferences.prompts import Messages
 
 VOTES: dict[str, Verdict] = {"leftvote": "first", "rightvote": "second", "tievote": "tie", "bothbad_vote": "both_bad"}
 WINNERS: dict[str, Verdict] = {
-    "model_a": "first", "model_b": "second", "tie": "tie", "both_bad": "both_bad", "tie (bothbad)": "both_bad",
+    "model_a": "first", "model_b": "second", "tie": "tie", "both_bad": "both_bad", "tie (bothbad)": "both_bad", "tie (both bad)": "both_bad",
 }  # fmt: skip
 WHOLE = "whole conversations were compared, whose earlier answers differ"
 

@@ -96,8 +96,11 @@ def _turns(row: Row) -> Messages:
     ):
         value = [each for turn in value for each in _exchange(turn)]
     found = conversations.turns(value, "user")
-    if isinstance(value, list) and isinstance(value[-1], dict) and value[-1].get("weight") in (0, "0"):
+    last = value[-1] if isinstance(value, list) and isinstance(value[-1], dict) else {}
+    if last.get("weight") in (0, "0"):
         raise Dropped("its last answer has weight 0")
+    if any(last.get(name) in (0, "0", "false") for name in ("train", "loss")):
+        raise Dropped("its last answer is marked as not to be learnt")
     return found
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -67,13 +68,16 @@ def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBE
     """Yield a pair by its label; the preferred side comes first. `numbers`: what a person said that a label's numbers mean."""
     names = next(pair for pair in SIDES if set(pair) <= columns)
     sides = [conversations.answer(row.get(name)) for name in names]
-    value = first(row, [name for name in LABELS if name not in names])
+    labels = [row[name] for name in LABELS if name not in names and not conversations.is_empty(row.get(name))]
+    value = labels[0] if labels else None
     scores = _scores(row, names)
     models = [cells.name(first(row, pair)) for pair in zip(*MODELS, strict=True)]
     if scores and LABELLED.isdisjoint(columns - {*names}):
         verdict: Verdict = "tie" if scores[0] == scores[1] else "first" if scores[0] > scores[1] else "second"
     else:
-        verdict = _of_model(value, models, names) or _read_verdict(value, names, numbers)
+        verdict = _agreed(labels or [None], models, names, numbers)
+    if verdict == "none" and any(row.get(name) not in (None, "") for name in ("strength", "margin")):
+        raise Dropped("how much better one is, and not which")
     prompt = prompt_of(row, columns, _KNOWN)
     sides = [conversations.after(prompt, side) for side in sides]
     said: dict[str, Any] = cells.common(row) | (cells.strength(row) if verdict in ("first", "second") else {})
@@ -86,6 +90,29 @@ def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBE
     if more := (*cells.repeats(prompt, sides), *contradicted):
         said["warnings"] = (*said.get("warnings", ()), *more)
     yield cells.pair(prompt, sides, verdict, **said, **({"models": tuple(models)} if all(models) else {}))
+
+
+def _agreed(
+    labels: Sequence[Any], models: Sequence[str], names: Sequence[str], numbers: Mapping[float, Verdict]
+) -> Verdict:
+    """Return what the first label says; others say the same, or something else than a preference.
+
+    Raises:
+        Dropped: they contradict each other, or the first one is not understood.
+    """
+    found, others = _of_label(labels[0], models, names, numbers), []
+    for value in labels[1:]:
+        if not (math.isnan(_number(value)) or names[0][-1].isdecimal()):
+            continue  # a number next to letters may mean either
+        with suppress(Dropped):
+            others.append(_of_label(value, models, names, numbers))
+    if any(other != found for other in others):
+        raise Dropped("two labels say otherwise of the same pair")
+    return found
+
+
+def _of_label(value: Any, models: Sequence[str], names: Sequence[str], numbers: Mapping[float, Verdict]) -> Verdict:
+    return _of_model(value, models, names) or _read_verdict(value, names, numbers)
 
 
 def _of_model(value: Any, models: Sequence[str], names: Sequence[str]) -> Verdict | None:

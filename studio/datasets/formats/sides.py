@@ -9,7 +9,7 @@ from studio.datasets.conversations import first
 from studio.datasets.formats import cells, chosen_rejected
 from studio.datasets.formats.cells import Row, Verdict
 from studio.datasets.formats.family import Columns, Family
-from studio.datasets.formats.item import Dropped, Item
+from studio.datasets.formats.item import Dropped, Item, ranked
 from studio.datasets.formats.labelled import SIDES
 from studio.datasets.formats.prompts import ASKED, ASKED_WITH, LONE, asked, prompt_of, with_context
 from studio.datasets.formats.ranked import LISTED
@@ -47,6 +47,7 @@ OPPOSITES: tuple[tuple[str, str], ...] = (
 _NAMES = frozenset(name for pair in OPPOSITES for name in pair)
 _LISTS = (*LISTED, "outputs", "replies")
 _TEXTS = ("text", "response", "answer", "content", "output", "completion", "generation")
+_AGAINST = ("downvotes", "dislikes", "thumbs_down")
 _RANKS, _SCORES = ("rank", "ranking"), ("score", "rating", "reward", "votes", "upvotes", "pm_score")
 
 
@@ -74,6 +75,8 @@ def _are_opposites(rows: Sequence[Row]) -> bool:
 def read_objects(row: Row, columns: Columns) -> Iterator[Item]:
     """Yield answers that are objects, by the rank of each, 1 the best, or by its score."""
     found = _objects(row)
+    if any(each.get(name) for each in found for name in _AGAINST):
+        raise Dropped("votes against an answer, which are not read")
     texts = [conversations.answer(first(each, _TEXTS)).strip() for each in found]
     ranks = [cells.number(first(each, _RANKS), "rank") for each in found]
     name = next((name for name in _SCORES if any(name in each for each in found)), "score")
@@ -84,6 +87,12 @@ def read_objects(row: Row, columns: Columns) -> Iterator[Item]:
     models = tuple(cells.name(first(each, ("model", "model_name", "policy"))) for each in found)
     said: dict[str, Any] = {"models": models} if all(models) else {}
     said |= {"scores": {name: tuple(scores)}} if None not in scores else {}
+    if (
+        None not in scores
+        and None not in ranks
+        and ranked([-rank for rank in known]) != ranked([score or 0 for score in scores])
+    ):
+        said["warnings"] = ("the scores say otherwise than the ranks, which count",)
     yield cells.ranking(_asked(row, columns), texts, known, **said)
 
 
