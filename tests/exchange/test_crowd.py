@@ -8,6 +8,7 @@ import pytest
 from studio.datasets import importing
 from studio.datasets.formats.item import Item
 from studio.datasets.plan import Asks, Request
+from studio.preferences import comparisons
 from studio.workspace import Workspace
 from tests.exchange.reading import kept, outcomes, told
 from tests.support import stored
@@ -161,3 +162,34 @@ def test_a_reaction_to_an_answer_is_a_thumb(tmp_path):
     importing.import_source(ws, path, Request("preferences"))
     (row,) = stored.preferences(ws)
     assert (row[row["outcome"]], row["rater"]) == ("Oil and a wick.", "v1")
+
+
+THREE = {"prompt": "q", "response_1": "x", "response_2": "y", "response_3": "z"}
+
+
+def test_the_best_of_several_responses_is_better_than_each_and_nothing_is_said_of_the_others(tmp_path):
+    found, _ = kept(write(tmp_path, THREE | {"best": 2, "annotator": "ann"}))
+    assert [(item.kind, item.chosen, item.rejected, item.rater) for item in found] == [
+        ("pair", "y", "x", "ann"),
+        ("pair", "y", "z", "ann"),
+    ]
+    assert found[0].responses == ("x", "y")  # in the order of the file
+
+
+@pytest.mark.parametrize(("reading", "best"), [("best-from-0", "x"), ("best-from-1", "")])
+def test_a_number_that_no_name_of_a_response_ends_with_is_asked_about(tmp_path, reading, best):
+    path = write(tmp_path, THREE | {"label": 0})
+    with pytest.raises(Asks, match="the best one is 0 of response_1 to response_3"):
+        importing.preview(str(path))
+    found, _ = kept(path, family=reading)
+    assert {item.chosen for item in found} == ({best} if best else set())
+
+
+def test_three_responses_without_a_judgement_wait_to_be_ranked(tmp_path):
+    ws = Workspace.open(tmp_path / "w")
+    importing.import_source(ws, str(write(tmp_path, THREE)))
+    showing = stored.written(ws, comparisons.next_showing)
+    assert showing is not None
+    assert sorted(showing.texts) == ["x", "y", "z"]
+    with pytest.raises(Asks, match="holds rank_1, rank_2, rank_3"):
+        importing.preview(str(write(tmp_path, THREE | {"rank_1": 3, "rank_2": 1, "rank_3": 2})))

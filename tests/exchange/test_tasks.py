@@ -141,6 +141,7 @@ def marked(*results):
     return [{"id": 1, "data": DATA, "annotations": [{"id": 5, "completed_by": 2, "result": [chosen, *results]}]}]
 
 
+RELATION = {"type": "relation", "from_id": "a", "to_id": "b"}
 LABEL = {
     "value": {"start": 0, "end": 1, "text": "y", "labels": ["made up"]},
     "from_name": "spans",
@@ -203,3 +204,16 @@ def test_a_number_with_a_sign_is_a_step_of_a_scale_and_no_side(tmp_path, words):
 def labelled(words):
     chosen = {"value": {"choices": [words]}, "from_name": "preference", "to_name": "prompt", "type": "choices"}
     return [{"id": 1, "data": DATA, "annotations": [{"id": 5, "completed_by": 2, "result": [chosen]}]}]
+
+
+def test_labels_of_any_kind_flag_and_a_relation_between_parts_spoils_nothing(tmp_path):
+    value = {
+        "start": "/p[1]",
+        "end": "/p[1]",
+        "startOffset": 0,
+        "endOffset": 1,
+        "text": "y",
+        "hypertextlabels": ["made up"],
+    }
+    (item,), _ = read(tmp_path, marked(LABEL | {"value": value}, RELATION))
+    assert (item.chosen, dict(item.flags)) == ("x", {"made up": (1,)})

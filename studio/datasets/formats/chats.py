@@ -14,7 +14,7 @@ from studio.preferences.prompts import Messages
 
 TURNS = ("messages", "conversations", "conversation", "contents")
 ASKED = ("prompt", "instruction", "question", "query", "inputs")
-ANSWERED = ("response", "completion", "output", "targets")
+ANSWERED = ("response", "completion", "output", "targets", "generation")
 THUMBS = ("label", "kto_tag", "thumbs_up")
 BAD = ("false", "no", "bad", "0", "0.0", "-1", "-1.0", "rejected", "undesirable", "thumbs_down", "down")
 GOOD = ("true", "yes", "good", "1", "1.0", "chosen", "desirable", "thumbs_up", "up")

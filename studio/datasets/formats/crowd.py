@@ -128,7 +128,8 @@ def read_appen(row: Row, columns: Columns) -> Iterator[Outcome]:
         f"confidence of {name}": row.get(f"{name}:confidence") for name in questions
     }
     facts = {name: cells.name(value) for name, value in facts.items() if cells.name(value)}
-    yield from tasks.outcomes(of, answer, **said, **({"facts": facts} if facts else {}))
+    said |= {"facts": facts} if facts else {}
+    yield from tasks.outcomes(of, answer, **said)
 
 
 def read_options(row: Row, columns: Columns) -> Iterator[Item]:
@@ -141,9 +142,9 @@ def read_options(row: Row, columns: Columns) -> Iterator[Item]:
     accepted = [cells.name(each) for each in cells.listed(row.get("accept"))]
     if len(accepted) != 1 or accepted[0] not in of.ids or len(of.texts) < 2:
         raise Dropped("not exactly one option is accepted")
-    best = of.ids.index(accepted[0])
-    ranks = [int(at != best) for at in range(len(of.texts))]
-    yield tasks.item(of, Answer(ranks=ranks), **_of_prodigy(row))
+    yield from cells.best(
+        of.prompt, of.texts, of.ids.index(accepted[0]), **{**of.said, **_of_prodigy(row), "models": ()}
+    )
 
 
 def read_decision(row: Row, columns: Columns) -> Iterator[Item]:

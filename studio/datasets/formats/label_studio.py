@@ -68,6 +68,9 @@ def read_annotation(data: Value, meta: Value, annotation: Any) -> Iterator[Outco
     of = tasks.task(data, meta)
     answer = Answer()
     for each in result:
+        if isinstance(each, dict) and each.get("type") == "relation":
+            answer.notes.append("a relation between parts")
+            continue
         if not isinstance(each, dict) or not isinstance(each.get("value"), dict):
             raise Dropped("a result that is not understood")
         _add(answer, str(each.get("from_name") or ""), str(each.get("to_name") or ""), each["value"], of)
@@ -118,7 +121,7 @@ def _add_region(answer: Answer, control: str, target: str, value: Value, of: Tas
     """Add what is said of a part of a text: a note with all of it, and its labels as flags of that response."""
     said = {name: each for name, each in value.items() if name not in _PLACE}
     answer.notes.append(f"{' on '.join(filter(None, (control, target)))}: {json.dumps(said, ensure_ascii=False)}")
-    for label in cells.listed(value.get("labels")):
+    for label in [each for name, found in said.items() if name.endswith("labels") for each in cells.listed(found)]:
         known = answer.flags.get(str(label), ())
         at = (of.ids.index(target),) if target in of.ids else ()
         answer.flags[str(label)] = tuple(sorted({*known, *at}))

@@ -305,10 +305,25 @@ def read_webgpt(row: Row, columns: Columns) -> Iterator[Item]:
     yield cells.pair(prompt, sides, verdict, margin=abs(scores[0] - scores[1]), scores={"score": tuple(scores)})
 
 
+def has_third(rows: Sequence[Row]) -> bool:
+    """Return whether there is a third response, so that a label names the best of several."""
+    return any(
+        set(pair) <= row.keys() and not conversations.is_empty(row.get(following(pair[1])))
+        for row in rows
+        for pair in SIDES
+    )
+
+
+def following(name: str) -> str:
+    """Return the name of the next response: response_c after response_b."""
+    return name[:-1] + chr(ord(name[-1]) + 1)
+
+
 def _has_sides(rows: Sequence[Row]) -> bool:
     columns = {name for row in rows for name in row}
     return (
         any(set(pair) <= columns for pair in SIDES)
+        and not has_third(rows)
         and not {"better_response_id", "safer_response_id", "preference_strength"} & columns
     )
 

@@ -102,11 +102,9 @@ def with_context(row: Row, messages: Messages) -> Messages:
 def _parts(system: Any) -> Any:
     """Return the text of a system text in parts that names no role, any other value unchanged."""
     parts = system.get("parts") if isinstance(system, dict) else system
-    is_apart = (
-        isinstance(parts, list)
-        and parts
-        and all(isinstance(each, dict) and each.keys() <= {"text", "type"} for each in parts)
-    )
+    if not isinstance(parts, list) or not parts:
+        return system
+    is_apart = all(isinstance(each, dict) and each.keys() <= {"text", "type"} for each in parts)
     return conversations.joined(parts) if is_apart else system
 
 

@@ -1,6 +1,7 @@
 """Answers told apart by the names of their columns (`better_answer`, `worse_answer`), as objects with a rank or score each, or by several annotators."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -10,8 +11,8 @@ from studio.datasets.formats import cells, chosen_rejected
 from studio.datasets.formats.cells import Row, Verdict
 from studio.datasets.formats.family import Columns, Family
 from studio.datasets.formats.item import Dropped, Item, ranked
-from studio.datasets.formats.labelled import SIDES
-from studio.datasets.formats.prompts import ASKED, ASKED_WITH, LONE, asked, prompt_of, with_context
+from studio.datasets.formats.labelled import LABELS, SIDES, following, has_third
+from studio.datasets.formats.prompts import ASKED, ASKED_WITH, IDS, LONE, asked, prompt_of, with_context
 from studio.datasets.formats.ranked import LISTED
 from studio.preferences.prompts import Messages
 
@@ -146,6 +147,65 @@ def read_annotators(row: Row, columns: Columns) -> Iterator[Item]:
         yield cells.pair(prompt, sides, verdict, rater=rater)
 
 
+def read_several(row: Row, columns: Columns, start: int | None = None) -> Iterator[Item]:
+    """Yield three or more responses in columns of their own: the best by a label, or a ranking by their scores.
+
+    `start`: a person said that a label counts the responses from this number.
+    """
+    names = _several(row)
+    texts = [conversations.answer(row[name]) for name in names]
+    if len(texts) < 2:
+        raise Dropped("only one response to this prompt")
+    label = first(row, BEST)
+    scores = [cells.number(first(row, (f"score_{name[-1]}", f"rating_{name[-1]}")), "score") for name in names]
+    known = [score for score in scores if score is not None]
+    prompt = prompt_of(row, columns, _SEVERAL - {*ASKED_WITH} | IDS | {"metadata"})
+    if not conversations.is_empty(label):
+        yield from cells.best(prompt, texts, _named(label, names, start), **cells.common(row))
+    elif len(known) == len(texts):
+        yield cells.ranking(
+            prompt, texts, [-score for score in known], scores={"score": tuple(known)}, **cells.common(row)
+        )
+    else:
+        yield Item("unrated", prompt, tuple(texts), **cells.common(row))
+
+
+def _several(row: Row) -> list[str]:
+    """Return the columns of a row that hold its responses, one after the other."""
+    found: list[str] = []
+    for pair in SIDES:
+        names = [pair[0]]
+        while not conversations.is_empty(row.get(names[-1])):
+            names.append(following(names[-1]))
+        found = max(found, names[:-1], key=len)
+    return found
+
+
+def _named(label: Any, names: Sequence[str], start: int | None) -> int:
+    word = str(label).strip().lower().removesuffix(".0")
+    if start is not None and word.isdecimal() and 0 <= int(word) - start < len(names):
+        return int(word) - start
+    for at, name in enumerate(names):
+        if start is None and word in (name.lower(), name[-1].lower(), name.lower().replace("_", " ")):
+            return at
+    raise Dropped(f"unknown preference {str(label)[:20]!r}")
+
+
+def _is_number_of_none(rows: Sequence[Row]) -> str:
+    """Return why a label does not say which response it names: a number that is not at the end of any name."""
+    for row in rows:
+        word, names = str(first(row, BEST)).strip().removesuffix(".0"), _several(row)
+        if names and word.isdecimal() and word not in {name[-1] for name in names}:
+            return f"the best one is {word} of {names[0]} to {names[-1]}, which does not say which it is"
+    return ""
+
+
+BEST = (*LABELS, "best")
+"""Columns that name the best of several responses."""
+_SEVERAL = frozenset((
+    *ASKED_WITH, *BEST, *(name[:-1] + end for pair in SIDES for name in pair for end in "0123456789abcdefABCDEF"),
+    *(f"{what}_{end}" for what in ("score", "rating") for end in "0123456789abcdefABCDEF"),
+)) | cells.COMMON - {"strength", "margin"}  # fmt: skip
 _ASKED = (*ASKED_WITH, "messages", "conversations", "conversation")
 FAMILIES = (
     Family(
@@ -158,8 +218,21 @@ FAMILIES = (
         reads=frozenset((*ASKED_WITH, *LONE, *_LISTS)), looks=_are_objects,
     ),
     Family(
+        "best-of-several", "three or more responses, of which a label names the best", "preferences",
+        (ASKED_WITH, tuple(pair[0] for pair in SIDES), tuple(pair[1] for pair in SIDES)), read_several, reads=_SEVERAL, looks=has_third,
+        unclear=_is_number_of_none, readings=("best-from-0", "best-from-1"),
+    ),
+    Family(
         "annotators", "two responses judged by several annotators (PandaLM)", "preferences",
         (ASKED_WITH, tuple(pair[0] for pair in SIDES), tuple(pair[1] for pair in SIDES), ("cmp_key",), ("annotator1",)), read_annotators,
         reads=frozenset((*ASKED_WITH, "response1", "response2", "cmp_key", *(f"annotator{at}" for at in range(1, 10)))),
     ),
 )  # fmt: skip
+NAMED = tuple(
+    Family(
+        f"best-from-{start}", f"the label counts the responses from {start}", "preferences", FAMILIES[2].needs,
+        partial(read_several, start=start), reads=_SEVERAL,
+    )
+    for start in (0, 1)
+)  # fmt: skip
+"""Found only by `--format`."""

@@ -43,7 +43,7 @@ FAMILIES: tuple[Family, ...] = (
     *sides.FAMILIES,
     *chats.FAMILIES,
 )
-NAMED = {family.name: family for family in (*FAMILIES, *labelled.NAMED, *ranked.NAMED, *crowd.NAMED)}
+NAMED = {family.name: family for family in (*FAMILIES, *labelled.NAMED, *ranked.NAMED, *sides.NAMED, *crowd.NAMED)}
 _WORTH = {"preferences": 2, "demonstrations": 1, "prompts": 0}
 
 
