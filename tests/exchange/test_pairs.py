@@ -413,3 +413,11 @@ def test_scores_that_say_otherwise_than_the_ranks_are_told(tmp_path):
     answers = [{"text": "x", "rank": 1, "score": 1}, {"text": "y", "rank": 2, "score": 9}]
     (item,), _ = kept(write(tmp_path, {"prompt": "q", "responses": answers}))
     assert (item.chosen, item.warnings) == ("x", ("the scores say otherwise than the ranks, which count",))
+
+
+@pytest.mark.parametrize("names", [("chosen_reward", "rejected_reward"), ("votes_chosen", "votes_rejected")])
+def test_scores_of_the_chosen_and_the_rejected_answer_are_read_under_any_of_their_names(tmp_path, names):
+    row = {"prompt": "q", "chosen": "x", "rejected": "y", "chosen_policy": "m1", "rejected_policy": "m2"}
+    (item,), _ = kept(write(tmp_path, row | dict(zip(names, (1, 4), strict=True))))
+    assert (dict(item.scores), item.models) == ({"score": (1.0, 4.0)}, ("m1", "m2"))
+    assert item.warnings == ("the scores contradict the choice: the rejected response scored better",)

@@ -29,7 +29,7 @@ REJECTED = ("rejected", "rejected_response", "response_k")
 SCORES = (
     ("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("rating_chosen", "rating_rejected"),
     ("chosen_rating", "rejected_rating"), ("chosen_avg_rating", "rejected_avg_rating"), ("chosen-rating", "rejected-rating"),
-    ("chosen_reward", "rejected_reward"), ("reward_chosen", "reward_rejected"),
+    ("chosen_reward", "rejected_reward"), ("reward_chosen", "reward_rejected"), ("votes_chosen", "votes_rejected"), ("chosen_votes", "rejected_votes"),
 )  # fmt: skip
 MODELS = (
     ("chosen_model", "rejected_model"), ("model_chosen", "model_rejected"), ("chosen-model", "rejected-model"), ("chosen_policy", "rejected_policy"),
