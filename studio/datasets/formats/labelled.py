@@ -72,11 +72,13 @@ def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBE
     value = labels[0] if labels else None
     scores = _scores(row, names)
     models = [cells.name(first(row, pair)) for pair in zip(*MODELS, strict=True)]
-    if scores and LABELLED.isdisjoint(columns - {*names}):
+    has_label = not LABELLED.isdisjoint(columns - {*names})
+    if scores and not has_label:
         verdict: Verdict = "tie" if scores[0] == scores[1] else "first" if scores[0] > scores[1] else "second"
     else:
         verdict = _agreed(labels or [None], models, names, numbers)
-    if verdict == "none" and any(row.get(name) not in (None, "") for name in ("strength", "margin")):
+    is_unsaid = all(math.isnan(_number(row.get(name))) for name in ("strength", "margin"))
+    if verdict == "none" and not (has_label or is_unsaid):
         raise Dropped("how much better one is, and not which")
     prompt = prompt_of(row, columns, _KNOWN)
     sides = [conversations.after(prompt, side) for side in sides]
