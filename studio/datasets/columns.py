@@ -12,9 +12,10 @@ _BLANKS = re.compile(r"^[\s\u200b\u2060\ufeff]+|[\s\u200b\u2060\ufeff]+$")
 
 
 def fold(name: str) -> str:
-    """Return the known name that is meant (`Response ` is response), or the name as it is where none is."""
+    """Return the known name that is meant (`Response A ` is response_a), or the name as it is where none is."""
     bare = _BLANKS.sub("", name)
-    return next((known for known in (bare, bare.casefold()) if known in COLUMNS), name)
+    small = bare.casefold()
+    return next((known for known in (bare, small, re.sub(r"\s+", "_", small)) if known in COLUMNS), name)
 
 
 def names(columns: Sequence[str], file: str) -> list[str]:

@@ -19,7 +19,7 @@ ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
 }
 ROLE_NAMES = ("role", "from", "author", "speaker")
-CONTENT_NAMES = ("content", "value", "text", "message")
+CONTENT_NAMES = ("content", "value", "text", "message", "parts")
 TOOL_NAMES = ("tool_calls", "function_call")
 HELD_UNDER = ("messages", "conversations", "conversation")
 """Names under which a cell may hold turns in an object."""
@@ -108,7 +108,7 @@ def _turn(turn: Any) -> dict[str, str]:
         raise Dropped("a turn has no role" if written is None else f"a turn has the role {str(written)[:20]}")
     content = _as_text(first(turn, CONTENT_NAMES))
     if isinstance(content, list):  # the parts of a multimodal message
-        content = _joined(content)
+        content = joined(content)
         if content is None:
             raise Dropped("a turn is not text")
     if content is not None and not isinstance(content, str):
@@ -125,7 +125,7 @@ def _are_parts(found: Any) -> bool:
     return any(part["type"] == "text" and isinstance(part.get("text"), str) for part in found)
 
 
-def _joined(parts: Sequence[Any]) -> str | None:
+def joined(parts: Sequence[Any]) -> str | None:
     """Return the text of a message in parts; None where a part is something else."""
     texts = [part.get("text") if isinstance(part, dict) else None for part in parts]
     return "".join(map(str, texts)) if all(isinstance(text, str) for text in texts) else None
@@ -198,7 +198,7 @@ def cell(value: Any) -> Any:
     if inside := _turns_in(found):
         return inside
     if _are_parts(found):
-        text = _joined(found)
+        text = joined(found)
         if text is None:
             raise Dropped("a turn is not text")
         return text

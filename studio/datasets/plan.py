@@ -202,6 +202,8 @@ def _told(family: Family, rows: Sequence[Mapping[str, Any]], columns: frozenset[
 
 def _has_thumbs(family: Family, part: Part) -> bool:
     """Return whether single responses have thumbs, of which a person can ask for pairs."""
+    if family.name in ("prodigy", "comparia-reactions"):
+        return True
     return family.name in ("prompt-response", "chat") and bool({"label", "kto_tag", "thumbs_up"} & set(part.columns))
 
 
@@ -214,6 +216,10 @@ def _refuse_unread(plan: PartPlan, kind: Kind, wanted: Wanted) -> None:
     found = unread.columns(rows, reads, judges)
     if plan.family.kind == "prompts":
         found = found or unread.answers(rows, reads)
+    elif plan.family.kind == "preferences" and (
+        against := [name for row in rows if (name := unread.rejected(row, reads))]
+    ):
+        found = [*found, *dict.fromkeys(against)]
     elif plan.family.kind == "preferences" and _is_unrated(plan):
         found = list(dict.fromkeys(path for row in rows for path in unread.of_pair(row, reads)))
     elif plan.family.kind == "demonstrations":

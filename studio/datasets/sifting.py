@@ -78,10 +78,12 @@ def _outcomes(
 
 
 def _unclear(plan: PartPlan, row: dict[str, Any], kind: Kind) -> list[Outcome]:
-    """Return why a demonstration cannot be used: a judgement of it that is not understood, which the first rows did not have."""
-    if plan.family.kind != "demonstrations" or kind == "prompts" or not plan.must_be_read:
+    """Return why a row cannot be used: a judgement of its answer that is not understood, which the first rows did not have."""
+    if kind == "prompts" or not plan.must_be_read:
         return []
-    found = next(unread.of_answer(row, plan.reads), "")
+    found = unread.rejected(row, plan.reads)
+    if plan.family.kind == "demonstrations":
+        found = next(unread.of_answer(row, plan.reads), "")
     return [Dropped(_unsure(found))] if found else []
 
 
@@ -102,6 +104,8 @@ def _of_row(plan: PartPlan, row: dict[str, Any], kind: Kind) -> Iterable[Outcome
         Asks: it can be read in several ways, which the first rows did not show.
     """
     assert plan.family.read is not None
+    if name := unread.media(row):
+        return [Dropped(f"belongs to what is in {name}, which is not text and is not read")]
     if kind != "prompts":
         check_clear(plan, (row,))
     try:

@@ -58,6 +58,18 @@ _BAD = re.compile(
     r"|thumbs?\s?down|down|downvote[ds]?|disapprov\w*|unacceptable|not \w+|needs? \w+|hallucinat\w*|refus\w*|irrelevant|unhelpful|low|terrible"
     r"|awful|no|false|spam|useless|unusable)\b|[\U0001f44e\u274c\u2717\u2718\U0001f61e\U0001f620\U0001f621\U0001f641\U0001f4a9]"
 )
+_REJECTED = re.compile(
+    r"\A(reject(ed)?|thumbs?\s?down|downvoted?|disliked?|disapproved?|[\U0001f44e\U0001f61e\U0001f620\U0001f621\U0001f641\U0001f494\u274c]|[\u2605\u2606\u2b50]{1,10})\Z"
+)
+"""Words that speak against an answer, and stars, under any name."""
+_BETTER = re.compile(
+    r"(^|_)(correct(ed|ion)|revis(ed|ion)|edited|improved|rewritten|rewrite|fixed|amended|post_?edit\w*)(_|$)"
+)
+"""Names of a text that was written over the answer."""
+_SHARES = re.compile(
+    r"(^|_)(p|prob\w*|likelihood|confidence|agreement|delta|diff\w*|gap|advantage)(_|\d|$)|^([ab12]|left|right|first|second)$"
+)
+"""Names of numbers that may say which of two responses is better."""
 _GOOD = re.compile(
     r"\b(accept\w*|approv\w*|pass\w*|good|great|excellent|right|correct|valid|positive|safe|like[ds]?|thumbs?\s?up|up|upvote[ds]?|helpful|high|yes"
     r"|true|best|better|worse|worst|medium|fair|average|neutral|ok|okay)\b|[\U0001f44d\u2705\u2713\u2714\u2605\u2606\u2b50]"
@@ -72,7 +84,7 @@ _SIDE = re.compile(
 """A side of a pair, in a few words."""
 _ANSWER = re.compile(
     r"(^|_)(respon\w*|resp|answers?|outputs?|completions?|repl(y|ies)|candidates?|generat\w+|summar\w+|hypothes\w+|translations?|continuations?"
-    r"|solutions?|winner|loser)(_|\d|$)"
+    r"|solutions?|winner|loser|original|edited|draft|final|revis\w+|correct(ed|ion)|rewrit\w+)(_|\d|$)"
 )
 _PART = re.compile(
     r"^(pos|neg|good|bad|better|worse|best|worst|win\w*|los\w*|a|b)(_|$)|_(pos|neg|good|bad|better|worse|best|worst|w|l|a|b|1|2|win|lose)$"
@@ -81,6 +93,16 @@ _PART = re.compile(
 _TEXTS = ("text", "response", "answer", "content", "output", "completion", "generation", "value", "message")
 _MACHINE = re.compile(r"moderation|usage|param|config|schema|token|logprob|stat(s|istics)$")
 """Objects that say how a text was made or filtered."""
+_MEDIA = frozenset(
+    f"{what}{end}"
+    for what in ("image", "video", "audio", "picture", "photo")
+    for end in ("", "s", "_path", "_url", "_file")
+)
+"""Names of columns with what a text is about, and is not text itself."""
+_FILE = re.compile(
+    r"data:\w+/|https?://|.*\.(png|jpe?g|webp|gif|bmp|tiff?|mp[34]|wav|flac|ogg|m4a|avi|mov|mkv|webm)(\?.*)?\Z",
+    re.IGNORECASE,
+)
 _DEEPEST, _LONGEST_WORD, _MOST_WORDS = 4, 60, 4
 Reads = Callable[[str], bool]
 
@@ -98,7 +120,8 @@ def of_pair(row: Mapping[str, Any], reads: Reads) -> Iterator[str]:
             folded = snake(name)
             if BESIDE.search(folded) or folded in IDS | KINDS:
                 continue
-            if JUDGES.search(folded) or ANNOTATORS.fullmatch(folded) or _is_said(value, _SIDE):
+            is_told = _is_said(value, _SIDE) or (_STATES.search(folded) and _is_short(value))
+            if is_told or JUDGES.search(folded) or ANNOTATORS.fullmatch(folded) or _is_share(folded, value):
                 yield name
             elif not _MACHINE.search(folded):
                 yield from (f"{name}.{path}" for path in _inside(_opened(value), 1, _SIDE))
@@ -121,13 +144,19 @@ def _are_answers(name: str, value: Any) -> bool:
     """Return whether a value is a list of answers: objects with a text, or texts under such a name."""
     value = _opened(value)
     if isinstance(value, dict):
-        texts = [key for key, each in value.items() if isinstance(each, str)]
+        texts = [
+            key for key, each in value.items() if isinstance(each, str) or any(name in _TEXTS for name in _keys(each))
+        ]
         return bool(_ANSWER.search(snake(name))) and (len(texts) > 1 or any(key in _TEXTS for key in texts))
     if not isinstance(value, list) or len(value) < 2:
         return False
     if all(isinstance(each, dict) for each in value):
-        return any(isinstance(each.get(key), str) for each in value for key in _TEXTS)
+        return any(isinstance(each.get(key), str | list | dict) for each in value for key in _TEXTS)
     return bool(_ANSWER.search(snake(name))) and all(isinstance(each, str) for each in value)
+
+
+def _keys(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def of_answer(row: Mapping[str, Any], reads: Reads) -> Iterator[str]:
@@ -138,10 +167,30 @@ def of_answer(row: Mapping[str, Any], reads: Reads) -> Iterator[str]:
             yield from (f"{name}[-1].{path}" for path in _inside(turn, 1))
         elif value is not None and not reads(name):
             kind = _kind(name)
-            if ("judges" in kind and is_filled(value)) or (kind and _says(kind, value)):
+            is_judged = ("judges" in kind and is_filled(value)) or (kind and _says(kind, value))
+            is_better = (
+                _BETTER.search(snake(name))
+                and isinstance(value, str)
+                and value.strip()
+                and not BESIDE.search(snake(name))
+            )
+            if is_judged or is_better or _is_said(value, _REJECTED):
                 yield name
             elif not _MACHINE.search(name):
                 yield from (f"{name}.{path}" for path in _inside(_opened(value), 1))
+
+
+def media(row: Mapping[str, Any]) -> str:
+    """Return the column of a row with a picture, a film or a sound; "" where there is none."""
+    return next((name for name in row.keys() & _MEDIA if _is_media(row[name])), "")
+
+
+def _is_media(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_is_media, value))
+    if isinstance(value, dict):
+        return any(value.get(name) for name in ("bytes", "path", "url"))
+    return isinstance(value, bytes) or (isinstance(value, str) and bool(_FILE.match(value.strip())))
 
 
 def is_filled(value: Any) -> bool:
@@ -175,7 +224,8 @@ def _inside(value: Any, depth: int, words: re.Pattern[str] = _GOOD) -> Iterator[
     elif isinstance(value, dict):
         for name, part in value.items():
             kind = _kind(str(name))
-            if kind and (_says(kind, part) or ("judges" in kind and _is_said(part, words))):
+            is_judged = kind and (_says(kind, part) or ("judges" in kind and _is_said(part, words)))
+            if is_judged or _is_said(part, _REJECTED):
                 yield str(name)
             elif not _MACHINE.search(str(name)):
                 yield from (f"{name}.{path}" for path in _inside(part, depth + 1, words))
@@ -204,6 +254,26 @@ def _is_said(value: Any, words: re.Pattern[str]) -> bool:
     if not isinstance(value, str) or len(value) > _LONGEST_WORD or len(value.split()) > _MOST_WORDS:
         return False
     return bool(words.search(re.sub(r"[_\-]+", " ", value.lower())))
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _LONGEST_WORD)
+
+
+def _is_share(folded: str, value: Any) -> bool:
+    return bool(_SHARES.search(folded)) and (isinstance(value, bool) or _is_number(value))
+
+
+def rejected(row: Mapping[str, Any], reads: Reads) -> str:
+    """Return the column of a row that is not read and whose word speaks against it; "" where there is none."""
+    return next(
+        (
+            name
+            for name, value in row.items()
+            if isinstance(value, str) and _is_said(value, _REJECTED) and not reads(name)
+        ),
+        "",
+    )
 
 
 def _is_number(value: Any) -> bool:

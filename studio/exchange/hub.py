@@ -55,7 +55,7 @@ def card(name: str, sizes: dict[str, int], loss: dict[str, Any]) -> str:
         f"---\nconfigs:\n  - config_name: default\n    data_files:\n{files}\ntags:\n  - preference\n  - rlhf\n---\n\n"
         f"# {name.partition('/')[2]}\n\nHuman preferences, collected with RLHF Studio.\n\n"
         "`prompt`, `chosen` and `rejected` are lists of messages, as TRL takes them; `strength` is 1 (slightly) to 3 (much "
-        "better) where it was given.\n\n"
+        "better) where it was given; `split` is the split of the row.\n\n"
         f"| split | rows |\n|---|---|\n{rows}\n\n## Not in these files\n\n| what | number |\n|---|---|\n{left}\n"
     )
 

@@ -60,20 +60,23 @@ def _parquet(path: Path, rows: Iterable[Row]) -> None:
 
 
 def _dataset(folder: Path, rows: Iterable[Row]) -> None:
-    """Save a DatasetDict with a data set for each split; of the rows only a batch is in memory."""
+    """Save a DatasetDict with a data set for each split; of the rows only a batch is in memory.
+
+    Each row names its split as well: an import does not go by the name of a data set that stands alone.
+    """
     import datasets
     from datasets.arrow_writer import ArrowWriter
 
     turns = [{"role": datasets.Value("string"), "content": datasets.Value("string")}]
     features = datasets.Features(
         dict.fromkeys(("prompt", "chosen", "rejected"), turns)
-        | {"category": datasets.Value("string"), "strength": datasets.Value("int64")}
+        | {"category": datasets.Value("string"), "split": datasets.Value("string"), "strength": datasets.Value("int64")}
     )
     writers: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix=".rows-", dir=folder.parent) as written:
         for row in rows:
             values = {"category": "", "strength": None} | row
-            split = values.pop("split")
+            split = values["split"]
             if split not in writers:
                 path = str(Path(written, f"{split}.arrow"))
                 writers[split] = ArrowWriter(features=features, path=path, writer_batch_size=GROUP)

@@ -155,6 +155,7 @@ def wrong(items, original):
     """Judgements that say the contrary of those in the sound file, and demonstrations of an answer that was not wanted."""
     pairs = {(each["chosen"], each["rejected"]) for each in original if each["kind"] == "pair"}
     worse = {worse for _, worse in pairs} - {better for better, _ in pairs}
+    worse |= {each["response"] for each in original if each["kind"] == "unpaired" and not each["label"]}
     shown = {each["response"] for each in original if each["kind"] == "demonstration"}
     found = []
     for item in items:

@@ -48,6 +48,7 @@ def labelled(sides, *labels, name="label"):
         ([True, False], "first-is-better", "xy"),
         ([-1, 1.0], "first-is-better", "yx"),
         ([1, 2, 0], "better-or-tie", "xy="),
+        ([0, 1, 2], "from-0-or-tie", "xy="),
     ],
     ids=str,
 )
@@ -386,3 +387,37 @@ def test_a_label_in_words_is_read_with_its_strength(tmp_path, names, label, kind
     assert (item.kind, item.strength) == (kind, strength)
     assert better is None or item.chosen == better
     assert dict(drops.dropped) == {"unknown preference 'dunno'": 1}
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_kept"),
+    [
+        ({"preference": "a", "winner": "response_b"}, False), ({"preference": "b", "winner": "response_b"}, True), ({"winner": "tie", "choice": "a"}, False),
+        ({"preference": "b", "label": "maths"}, True), ({"preference": "b", "label": 1}, True),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_labels_that_contradict_each_other_make_no_pair(tmp_path, labels, is_kept):
+    found, tally = kept(write(tmp_path, {"prompt": "q", "response_a": "x", "response_b": "y"} | labels))
+    reason = {} if is_kept else {"two labels say otherwise of the same pair": 1}
+    assert ([item.chosen for item in found], dict(tally.dropped)) == (["y"] if is_kept else [], reason)
+
+
+def test_answers_with_votes_against_them_are_not_ranked_by_the_others_alone(tmp_path):
+    answers = [{"text": "x", "upvotes": 3, "downvotes": 0}, {"text": "y", "upvotes": 3, "downvotes": 9}]
+    found, tally = kept(write(tmp_path, {"prompt": "q", "responses": answers}))
+    assert (found, dict(tally.dropped)) == ([], {"votes against an answer, which are not read": 1})
+
+
+def test_scores_that_say_otherwise_than_the_ranks_are_told(tmp_path):
+    answers = [{"text": "x", "rank": 1, "score": 1}, {"text": "y", "rank": 2, "score": 9}]
+    (item,), _ = kept(write(tmp_path, {"prompt": "q", "responses": answers}))
+    assert (item.chosen, item.warnings) == ("x", ("the scores say otherwise than the ranks, which count",))
+
+
+@pytest.mark.parametrize("names", [("chosen_reward", "rejected_reward"), ("votes_chosen", "votes_rejected")])
+def test_scores_of_the_chosen_and_the_rejected_answer_are_read_under_any_of_their_names(tmp_path, names):
+    row = {"prompt": "q", "chosen": "x", "rejected": "y", "chosen_policy": "m1", "rejected_policy": "m2"}
+    (item,), _ = kept(write(tmp_path, row | dict(zip(names, (1, 4), strict=True))))
+    assert (dict(item.scores), item.models) == ({"score": (1.0, 4.0)}, ("m1", "m2"))
+    assert item.warnings == ("the scores contradict the choice: the rejected response scored better",)

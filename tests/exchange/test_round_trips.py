@@ -106,7 +106,7 @@ def test_a_judgement_comes_back_with_what_its_format_carries(name, row):
 IDS = ("uuid", "id", "question_id", "comparison_id", "prompt_id")
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "datasets"])
+@pytest.mark.parametrize("name", FORMATS)
 @settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(judgements(), min_size=1, max_size=4, unique_by=lambda row: row["messages"][-1]["content"]))
 def test_what_a_workspace_exports_is_the_same_after_an_import(tmp_path_factory, name, rows):
@@ -123,8 +123,13 @@ def test_what_a_workspace_exports_is_the_same_after_an_import(tmp_path_factory, 
 
 
 def lines(path):
-    """The rows of a file in no order, without the names that each workspace gives."""
-    rows = parquet.read_table(path).to_pylist() if path.suffix == ".parquet" else read_text(path)
+    """The rows of a file or a folder in no order, without the names that each workspace gives."""
+    if path.is_dir():
+        import datasets
+
+        rows = [row | {"data set": name} for name, rows in datasets.load_from_disk(str(path)).items() for row in rows]
+    else:
+        rows = parquet.read_table(path).to_pylist() if path.suffix == ".parquet" else read_text(path)
     return sorted(
         json.dumps({key: value for key, value in row.items() if key not in IDS}, sort_keys=True) for row in rows
     )

@@ -133,3 +133,87 @@ def test_a_rewrite_next_to_a_contradiction_is_kept_as_a_demonstration(tmp_path):
     ]
     (item,), drops = read(tmp_path, rows)
     assert (item.kind, item.responses, len(drops)) == ("demonstration", ("better",), 1)
+
+
+def marked(*results):
+    """An annotation that prefers the left side and says something of parts of the answers."""
+    chosen = {"value": {"selected": "left"}, "from_name": "pw", "to_name": "pw", "type": "pairwise"}
+    return [{"id": 1, "data": DATA, "annotations": [{"id": 5, "completed_by": 2, "result": [chosen, *results]}]}]
+
+
+RELATION = {"type": "relation", "from_id": "a", "to_id": "b"}
+LABEL = {
+    "value": {"start": 0, "end": 1, "text": "y", "labels": ["made up"]},
+    "from_name": "spans",
+    "to_name": "answer2",
+}
+BETTER = {"value": {"start": 0, "end": 1, "text": ["z"]}, "from_name": "correction", "to_name": "answer2"}
+STARS = {"value": {"start": 0, "end": 1, "text": "y", "rating": 1}, "from_name": "rating", "to_name": "answer2"}
+
+
+def test_a_label_on_a_part_of_an_answer_flags_that_answer_and_is_noted(tmp_path):
+    (item,), _ = read(tmp_path, marked(LABEL))
+    assert (item.chosen, dict(item.flags)) == ("x", {"made up": (1,)})
+    assert item.note == 'spans on answer2: {"text": "y", "labels": ["made up"]}'
+
+
+@pytest.mark.parametrize("part", [BETTER, STARS])
+def test_a_text_or_a_rating_for_a_part_of_an_answer_is_not_one_of_the_whole_answer(tmp_path, part):
+    (item,), drops = read(tmp_path, marked(part))
+    assert (item.kind, item.rewrites, dict(item.scores), drops) == ("pair", (), {}, {})
+    assert item.note.startswith(f"{part['from_name']} on answer2: ")
+    nothing = marked(part)
+    del nothing[0]["annotations"][0]["result"][0]
+    assert read(tmp_path, nothing) == ([], {"nothing chosen": 1})
+
+
+@pytest.mark.parametrize("name", ["spans", "correction"])
+def test_parts_of_an_answer_are_noted_from_rows_too(tmp_path, name):
+    found = {"start": 0, "end": 1, "text": "y", "labels": ["made up"]}
+    (row,) = label_studio_rows({})
+    (item,), _ = read(tmp_path, [row | {name: [found]}])
+    assert (item.rewrites, dict(item.flags)) == ((), {"made up": ()})
+    assert item.note.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("control", "scores"),
+    [("quality_2", {"quality": (None, 4)}), ("qualityB", {"quality": (None, 4)}), ("quality b", {"quality": (None, 4)}), ("criteria", {}), ("Tab", {})],
+)  # fmt: skip
+def test_a_letter_is_a_response_only_where_it_stands_alone_at_the_end_of_a_name(tmp_path, control, scores):
+    (item,), _ = read(tmp_path, label_studio({control: 4}))
+    assert (dict(item.scores), item.note) == (scores, "" if scores else f"{control}: 4")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "chosen"),
+    [("3 - About the same", "tie", ""), ("1. Answer 2 is much better", "pair", "y"), ("-2: Answer 1 is better", "pair", "x")],
+)  # fmt: skip
+def test_the_number_of_a_choice_is_not_the_number_of_a_side(tmp_path, words, kind, chosen):
+    (item,), _ = read(tmp_path, labelled(words))
+    assert (item.kind, item.chosen if chosen else "") == (kind, chosen)
+
+
+@pytest.mark.parametrize("words", ["-2 much better", "+1", "- 1 slightly better"])
+def test_a_number_with_a_sign_is_a_step_of_a_scale_and_no_side(tmp_path, words):
+    found, drops = read(tmp_path, labelled(words))
+    assert found == []
+    assert "is not understood" in next(iter(drops))
+
+
+def labelled(words):
+    chosen = {"value": {"choices": [words]}, "from_name": "preference", "to_name": "prompt", "type": "choices"}
+    return [{"id": 1, "data": DATA, "annotations": [{"id": 5, "completed_by": 2, "result": [chosen]}]}]
+
+
+def test_labels_of_any_kind_flag_and_a_relation_between_parts_spoils_nothing(tmp_path):
+    value = {
+        "start": "/p[1]",
+        "end": "/p[1]",
+        "startOffset": 0,
+        "endOffset": 1,
+        "text": "y",
+        "hypertextlabels": ["made up"],
+    }
+    (item,), _ = read(tmp_path, marked(LABEL | {"value": value}, RELATION))
+    assert (item.chosen, dict(item.flags)) == ("x", {"made up": (1,)})

@@ -103,3 +103,58 @@ HARMLESS = {
 def test_harmless_columns_ask_nothing(tmp_path, row):
     found = importing.preview(write(tmp_path, *[row | {"prompt": f"q{at}"} | HARMLESS for at in range(2)]))
     assert (found.kind, sum(found.dropped.values())) == ("demonstrations", 0 if row is ANSWERED else 1)
+
+
+@pytest.mark.parametrize(
+    "more", [{"corrected_response": "right"}, {"revision": "right"}, {"edited_answer": "right"}, {"improved": "right"}, {"s": "★☆☆☆☆"}, {"react": "😡"}], ids=str
+)  # fmt: skip
+@pytest.mark.parametrize("row", [ANSWERED, {"messages": TURNS}], ids=["columns", "turns"])
+def test_a_better_answer_or_stars_next_to_an_answer_are_asked_about(tmp_path, row, more):
+    with pytest.raises(Asks, match=f"holds {next(iter(more))}"):
+        importing.preview(write(tmp_path, row | more))
+
+
+SIDES = {"prompt": "q", "response_a": "x", "response_b": "y"}
+
+
+@pytest.mark.parametrize(
+    "more", [{"result": "lose"}, {"outcome": 1}, {"a": 0, "b": 1}, {"p_a": 0.2}, {"delta": -2}, {"prob_b_better": "0.7"}, {"left": True}, {"confidence": 0.9}], ids=str
+)  # fmt: skip
+def test_a_pair_without_a_label_asks_about_what_may_be_one(tmp_path, more):
+    with pytest.raises(Asks, match=f"holds {next(iter(more))}"):
+        importing.preview(write(tmp_path, SIDES | more))
+    assert importing.preview(write(tmp_path, SIDES | {"preference": "b"} | more)).num_kept == 1
+
+
+@pytest.mark.parametrize("more", [{"margin": -2}, {"strength": 3}])
+def test_how_much_better_without_which_is_no_pair_that_waits(tmp_path, more):
+    assert importing.preview(write(tmp_path, SIDES | more)).dropped == {"how much better one is, and not which": 1}
+
+
+@pytest.mark.parametrize("pair", [{"chosen": "x", "rejected": "y"}, {"response_a": "x", "response_b": "y", "preference": "a"}], ids=["chosen", "labelled"])  # fmt: skip
+def test_a_pair_that_was_rejected_as_a_whole_is_asked_about_or_dropped(tmp_path, pair):
+    with pytest.raises(Asks, match="holds answer"):
+        importing.preview(write(tmp_path, {"prompt": "q"} | pair | {"answer": "reject"}))
+    late = write(
+        tmp_path, *[{"prompt": f"p{at}"} | pair for at in range(200)], {"prompt": "q"} | pair | {"answer": "reject"}
+    )
+    result = importing.import_source(Workspace.open(tmp_path / "w"), late)
+    assert (result.num_kept, list(result.dropped)) == (
+        200,
+        ["holds answer, which may be a judgement and is not understood"],
+    )
+
+
+@pytest.mark.parametrize("last", [{"train": False}, {"loss": False}, {"loss": 0}, {"weight": 0}], ids=str)
+def test_an_answer_that_is_marked_as_not_to_be_learnt_is_no_demonstration(tmp_path, last):
+    path = write(tmp_path, talk(**last), talk(train=True) | {"id": 1})
+    found = importing.preview(path)
+    assert (found.num_kept, sum(found.dropped.values())) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "row", [{"prompt": "q", "responses": {"m1": {"text": "x", "score": 1}, "m2": {"text": "y"}}}, {"prompt": "q", "draft": "x", "final": "y"}, {"prompt": "q", "original": "x", "edited": "y"}], ids=str
+)  # fmt: skip
+def test_answers_next_to_a_prompt_are_not_left_out_in_silence(tmp_path, row):
+    with pytest.raises(Asks, match="may be a judgement"):
+        importing.preview(write(tmp_path, row))

@@ -335,7 +335,7 @@ def test_a_click_in_label_studios_own_page_comes_back(port, tmp_path, monkeypatc
         assert heads.all_inner_texts() == ["Answer 1", "Answer 2"], "which lines are of which answer can be seen"
         page.get_by_label("much better").check()
         page.get_by_role("button", name="Submit current annotation").click()
-        page.get_by_text("Annotation saved successfully").wait_for()
+        page.get_by_text("Annotation saved successfully", exact=True).wait_for()
         browser.close()
     with Server(url) as server:
         assert pull.pull(ws, server, name)[0].counts == {"new": 1}

@@ -13,8 +13,9 @@ from studio.preferences.prompts import Messages
 
 VOTES: dict[str, Verdict] = {"leftvote": "first", "rightvote": "second", "tievote": "tie", "bothbad_vote": "both_bad"}
 WINNERS: dict[str, Verdict] = {
-    "model_a": "first", "model_b": "second", "tie": "tie", "both_bad": "both_bad", "tie (bothbad)": "both_bad",
+    "model_a": "first", "model_b": "second", "tie": "tie", "both_bad": "both_bad", "tie (bothbad)": "both_bad", "tie (both bad)": "both_bad",
 }  # fmt: skip
+WHOLE = "whole conversations were compared, whose earlier answers differ"
 
 
 def read_log(row: Row, columns: Columns) -> Iterator[Item]:
@@ -101,7 +102,8 @@ def vote_between(
         if side[-1]["role"] != "assistant":
             raise Dropped("does not end with an assistant turn")
     if sides[0][:-1] != sides[1][:-1]:
-        raise Dropped("prompts of the two sides differ")
+        asked, asked_too = ([turn for turn in side if turn["role"] == "user"] for side in sides)
+        raise Dropped(WHOLE if asked == asked_too else "prompts of the two sides differ")
     prompt = conversations.ending_with_user(sides[0][:-1])
     said: dict[str, Any] = more | ({"models": models} if all(models) else {})
     if judge := rater or cells.name(row.get("judge") or row.get("judge_hash") or row.get("evaluation_session_id")):

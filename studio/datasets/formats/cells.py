@@ -202,6 +202,18 @@ def pair(prompt: Messages, responses: Sequence[str], verdict: Verdict, **said: A
     return Item(kind, prompt, (first, second), groups, **said)  # type: ignore[arg-type]  # one of the kinds
 
 
+def best(prompt: Messages, responses: Sequence[str], which: int, /, **said: Any) -> Iterator[Item]:
+    """Yield a pair of the best response with each other one, in their order; nothing is said of the others among themselves.
+
+    Raises:
+        Dropped: as `pair`.
+    """
+    for other in range(len(responses)):
+        if other != which:
+            sides = [responses[each] for each in sorted((which, other))]
+            yield pair(prompt, sides, "first" if which < other else "second", **said)
+
+
 def repeats(prompt: Messages, texts: Sequence[str]) -> tuple[str, ...]:
     """Return a warning where each response begins with its prompt, word for word."""
     asked = prompt[-1]["content"]

@@ -12,9 +12,9 @@ from studio.datasets.formats.item import Dropped, Item
 from studio.datasets.formats.prompts import ASKED_WITH, SYSTEM, asked, with_context
 from studio.preferences.prompts import Messages
 
-TURNS = ("messages", "conversations", "conversation")
+TURNS = ("messages", "conversations", "conversation", "contents")
 ASKED = ("prompt", "instruction", "question", "query", "inputs")
-ANSWERED = ("response", "completion", "output", "targets")
+ANSWERED = ("response", "completion", "output", "targets", "generation")
 THUMBS = ("label", "kto_tag", "thumbs_up")
 BAD = ("false", "no", "bad", "0", "0.0", "-1", "-1.0", "rejected", "undesirable", "thumbs_down", "down")
 GOOD = ("true", "yes", "good", "1", "1.0", "chosen", "desirable", "thumbs_up", "up")
@@ -22,7 +22,7 @@ GOOD = ("true", "yes", "good", "1", "1.0", "chosen", "desirable", "thumbs_up", "
 
 def read_chat(row: Row, columns: Columns) -> Iterator[Item]:
     """Yield the last answer of a conversation."""
-    label = _thumb(row)
+    label = _thumb(row, columns)
     messages = _turns(row)
     if messages[-1]["role"] != "assistant":
         raise Dropped("does not end with an assistant turn")
@@ -37,7 +37,7 @@ def read_asked(row: Row, columns: Columns) -> Iterator[Item]:
 
 def read_answered(row: Row, columns: Columns) -> Iterator[Item]:
     """Yield a prompt with its response."""
-    label = _thumb(row)
+    label = _thumb(row, columns)
     prompt = asked(row)
     yield _answered(row, prompt, conversations.after(prompt, conversations.answer(first(row, ANSWERED))), label)
 
@@ -54,30 +54,37 @@ def _answered(row: Row, prompt: Messages, response: str, label: bool | None) -> 
     return Item("unpaired", prompt, (response,), label=label, warnings=warnings, **cells.common(row))
 
 
-def _thumb(row: Row) -> bool | None:
-    """Return whether a row's label calls its response good; None for a row that has no label.
+def _thumb(row: Row, columns: Columns) -> bool | None:
+    """Return whether a row's label calls its response good; None for a row of a file without labels.
 
     Raises:
-        Dropped: the label is empty or unknown.
+        Dropped: the label is empty, unknown or missing.
     """
-    name = next((name for name in THUMBS if name in row), None)
+    name = next((name for name in THUMBS if name in row or name in columns), None)
     if name is None:
         return None
-    label = str(row[name] if row[name] is not None else "").strip().lower()
+    label = str(row[name] if row.get(name) is not None else "").strip().lower()
     if label in GOOD or label in BAD:
         return label in GOOD
     raise Dropped(f"unknown label {label[:20]!r}" if label not in ("", "nan") else "no label")
 
 
 def _written(row: Row) -> Any:
-    return _opened(next((row[name] for name in TURNS if row.get(name) is not None), None))
+    name = next((name for name in TURNS if row.get(name) is not None), "")
+    return _opened(row.get(name), name)
 
 
-def _opened(value: Any) -> Any:
-    """Return what a cell of turns holds: turns, exchanges of input and output, or whatever else is no text."""
+def _opened(value: Any, name: str) -> Any:
+    """Return what a cell of turns holds: turns, exchanges of input and output, or whatever else is no text.
+
+    Bare texts of a conversation take turns, as in LIMA.
+    """
     value = conversations.cell(value)
     found = conversations.notation(value) if isinstance(value, str) and value.lstrip()[:1] in ("[", "{") else None
-    return found if isinstance(found, list | dict) else value
+    value = found if isinstance(found, list | dict) else value
+    if name == "conversations" and isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+        return [{"role": ("user", "assistant")[at % 2], "content": each} for at, each in enumerate(value)]
+    return value
 
 
 def _turns(row: Row) -> Messages:
@@ -89,8 +96,11 @@ def _turns(row: Row) -> Messages:
     ):
         value = [each for turn in value for each in _exchange(turn)]
     found = conversations.turns(value, "user")
-    if isinstance(value, list) and isinstance(value[-1], dict) and value[-1].get("weight") in (0, "0"):
+    last = value[-1] if isinstance(value, list) and isinstance(value[-1], dict) else {}
+    if last.get("weight") in (0, "0"):
         raise Dropped("its last answer has weight 0")
+    if any(last.get(name) in (0, "0", "false") for name in ("train", "loss")):
+        raise Dropped("its last answer is marked as not to be learnt")
     return found
 
 
@@ -99,12 +109,12 @@ def _exchange(turn: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _has_answers(rows: Sequence[Row]) -> bool:
-    return any(_is_answered(row.get(name)) for row in rows for name in TURNS)
+    return any(_is_answered(row.get(name), name) for row in rows for name in TURNS)
 
 
-def _is_answered(value: Any) -> bool:
+def _is_answered(value: Any, name: str) -> bool:
     try:
-        value = _opened(value)
+        value = _opened(value, name)
     except Dropped:
         return False
     pairs = (

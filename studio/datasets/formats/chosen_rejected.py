@@ -29,8 +29,11 @@ REJECTED = ("rejected", "rejected_response", "response_k")
 SCORES = (
     ("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("rating_chosen", "rating_rejected"),
     ("chosen_rating", "rejected_rating"), ("chosen_avg_rating", "rejected_avg_rating"), ("chosen-rating", "rejected-rating"),
+    ("chosen_reward", "rejected_reward"), ("reward_chosen", "reward_rejected"), ("votes_chosen", "votes_rejected"), ("chosen_votes", "rejected_votes"),
 )  # fmt: skip
-MODELS = (("chosen_model", "rejected_model"), ("model_chosen", "model_rejected"), ("chosen-model", "rejected-model"))
+MODELS = (
+    ("chosen_model", "rejected_model"), ("model_chosen", "model_rejected"), ("chosen-model", "rejected-model"), ("chosen_policy", "rejected_policy"),
+)  # fmt: skip
 READS = frozenset(
     (*CHOSEN, *REJECTED, *ASKED_WITH, "status", *TURNS, *(c for pair in (*SCORES, *MODELS) for c in pair))
 ) | cells.COMMON  # fmt: skip
@@ -62,6 +65,18 @@ def read(row: Row, columns: Columns) -> Iterator[Item]:
         said["warnings"] = (*said.get("warnings", ()), *warning)
     verdict = "tie" if row.get("status") == "tie" else "first"
     yield cells.pair(prompt, sides, verdict, **said)
+
+
+def read_last(row: Row, columns: Columns) -> Iterator[Item]:
+    """Yield the pair of a conversation, whose last answer is the better one, and of a worse answer, or a worse conversation, apart."""
+    better = _turns(conversations.cell(row.get("messages")))
+    worse = conversations.cell(first(row, _WORSE))
+    if conversations.is_empty(worse):
+        raise Dropped("empty response")
+    if isinstance(worse, str):
+        worse = [*better[:-1], {"role": "assistant", "content": worse}]
+    apart = {name: value for name, value in row.items() if name not in ("messages", *_WORSE)}
+    yield from read({**apart, "chosen": better, "rejected": worse}, columns)
 
 
 def _are_texts(side: Any) -> bool:
@@ -185,7 +200,12 @@ def _is_hh(rows: Any) -> bool:
 
 
 _NEEDS = (CHOSEN, REJECTED)
+_WORSE = ("rejected_response", "rejected_messages")
 HH = Family("hh", "Anthropic HH transcripts", "preferences", _NEEDS, read, reads=READS, looks=_is_hh)
 PAIRS = Family(
     "chosen-rejected", "prompt, chosen, rejected", "preferences", _NEEDS, read, reads=READS, looks=lambda rows: not _is_hh(rows)
+)  # fmt: skip
+LAST = Family(
+    "messages-rejected", "a conversation, and a worse answer apart (ms-swift)", "preferences", (("messages",), _WORSE), read_last,
+    reads=READS | {*_WORSE}, looks=lambda rows: not any(name in row for row in rows for name in CHOSEN),
 )  # fmt: skip

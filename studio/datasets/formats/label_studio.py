@@ -18,7 +18,10 @@ from studio.datasets.formats.tasks import Answer, Task
 
 Value = Mapping[str, Any]
 _MAIL = re.compile(r"[^\s,]+@[^\s,]+")
-_POSITION = re.compile(r"(\d{1,2}|[a-z])$", re.IGNORECASE)
+_POSITION = re.compile(r"((?<!\d)\d{1,2}|(?<=[-_ ])[A-Za-z]|(?<=[a-z])[A-Z])$")
+"""The number or letter of a response at the end of a control's name."""
+_PLACE = ("start", "end", "startOffset", "endOffset", "globalOffsets")
+"""Keys that tell which part of a text is meant."""
 _UNSORTED = "_"
 """The name of the list from which items are sorted into buckets."""
 _META = ("id", "annotation_id", "annotator", "created_at", "updated_at", "lead_time")
@@ -65,6 +68,9 @@ def read_annotation(data: Value, meta: Value, annotation: Any) -> Iterator[Outco
     of = tasks.task(data, meta)
     answer = Answer()
     for each in result:
+        if isinstance(each, dict) and each.get("type") == "relation":
+            answer.notes.append("a relation between parts")
+            continue
         if not isinstance(each, dict) or not isinstance(each.get("value"), dict):
             raise Dropped("a result that is not understood")
         _add(answer, str(each.get("from_name") or ""), str(each.get("to_name") or ""), each["value"], of)
@@ -88,7 +94,9 @@ def _said(row: Value, event_id: Any) -> dict[str, Any]:
 
 def _add(answer: Answer, control: str, target: str, value: Value, of: Task) -> None:
     """Add what one control says; an unknown one is kept as a note."""
-    if "selected" in value:
+    if _is_region(value):
+        _add_region(answer, control, target, value, of)
+    elif "selected" in value:
         _select(answer, value["selected"])
     elif "ranker" in value:
         _rank(answer, control, value["ranker"], of.ids)
@@ -103,6 +111,20 @@ def _add(answer: Answer, control: str, target: str, value: Value, of: Task) -> N
             tasks.words(answer, control, str(text))
     else:
         answer.notes.append(f"{control}: {json.dumps(value, ensure_ascii=False)}")
+
+
+def _is_region(value: Value) -> bool:
+    return {"start", "end"} <= value.keys()
+
+
+def _add_region(answer: Answer, control: str, target: str, value: Value, of: Task) -> None:
+    """Add what is said of a part of a text: a note with all of it, and its labels as flags of that response."""
+    said = {name: each for name, each in value.items() if name not in _PLACE}
+    answer.notes.append(f"{' on '.join(filter(None, (control, target)))}: {json.dumps(said, ensure_ascii=False)}")
+    for label in [each for name, found in said.items() if name.endswith("labels") for each in cells.listed(found)]:
+        known = answer.flags.get(str(label), ())
+        at = (of.ids.index(target),) if target in of.ids else ()
+        answer.flags[str(label)] = tuple(sorted({*known, *at}))
 
 
 def _select(answer: Answer, selected: Any) -> None:
@@ -141,14 +163,15 @@ def _sort(answer: Answer, buckets: Mapping[str, list[str]], ids: tuple[str, ...]
 
 def _rate(answer: Answer, control: str, target: str, rating: float | None, of: Task) -> None:
     """Add a rating of one response, found by its target or by the number in its control's name; else a note."""
-    at = of.ids.index(target) if target in of.ids else _position(control, len(of.ids))
+    by_name = _position(control, len(of.ids))
+    at = of.ids.index(target) if target in of.ids else by_name
     if at is None and rating is not None and tasks.DEGREE_NAME.search(control):
         answer.margins.append(rating)
         return
     if at is None:
         answer.notes.append(f"{control}: {rating:g}" if rating is not None else "")
         return
-    name = _POSITION.sub("", control).rstrip("-_ ") or control
+    name = (_POSITION.sub("", control).rstrip("-_ ") if by_name == at else "") or control
     before = list(answer.scores.get(name, (None,) * len(of.ids)))
     before[at] = rating
     answer.scores[name] = tuple(before)
@@ -193,7 +216,7 @@ def _cell(answer: Answer, control: str, value: Any, of: Task) -> None:
         _add(answer, control, "", value, of)
     elif isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
         for each in value:
-            if each.keys() & {"selected", "ranker", "rating", "number"}:
+            if each.keys() & {"selected", "ranker", "rating", "number"} or _is_region(each):
                 _add(answer, control, "", each, of)
     elif isinstance(value, str) and value.strip() and not _is_data(control):
         _lone(answer, control, value, of)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -41,6 +42,7 @@ SCORES: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
 NO_NUMBERS: Mapping[float, Verdict] = {}
 READINGS: dict[str, tuple[str, Mapping[float, Verdict]]] = {
     "better-from-0": ("0 the first response is better, 1 the second", {0: "first", 1: "second"}),
+    "from-0-or-tie": ("0 the first response is better, 1 the second, 2 a tie", {0: "first", 1: "second", 2: "tie"}),
     "first-is-better": ("1 the first response is better, 0 or -1 the second", {1: "first", 0: "second", -1: "second"}),
     "better-or-tie": ("1 the first response is better, 2 the second, 0 a tie", {1: "first", 2: "second", 0: "tie"}),
 }
@@ -66,13 +68,18 @@ def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBE
     """Yield a pair by its label; the preferred side comes first. `numbers`: what a person said that a label's numbers mean."""
     names = next(pair for pair in SIDES if set(pair) <= columns)
     sides = [conversations.answer(row.get(name)) for name in names]
-    value = first(row, [name for name in LABELS if name not in names])
+    labels = [row[name] for name in LABELS if name not in names and not conversations.is_empty(row.get(name))]
+    value = labels[0] if labels else None
     scores = _scores(row, names)
-    if scores and LABELLED.isdisjoint(columns - {*names}):
+    models = [cells.name(first(row, pair)) for pair in zip(*MODELS, strict=True)]
+    has_label = not LABELLED.isdisjoint(columns - {*names})
+    if scores and not has_label:
         verdict: Verdict = "tie" if scores[0] == scores[1] else "first" if scores[0] > scores[1] else "second"
     else:
-        verdict = _read_verdict(value, names, numbers)
-    models = [cells.name(first(row, pair)) for pair in zip(*MODELS, strict=True)]
+        verdict = _agreed(labels or [None], models, names, numbers)
+    is_unsaid = all(math.isnan(_number(row.get(name))) for name in ("strength", "margin"))
+    if verdict == "none" and not (has_label or is_unsaid):
+        raise Dropped("how much better one is, and not which")
     prompt = prompt_of(row, columns, _KNOWN)
     sides = [conversations.after(prompt, side) for side in sides]
     said: dict[str, Any] = cells.common(row) | (cells.strength(row) if verdict in ("first", "second") else {})
@@ -85,6 +92,47 @@ def read(row: Row, columns: Columns, numbers: Mapping[float, Verdict] = NO_NUMBE
     if more := (*cells.repeats(prompt, sides), *contradicted):
         said["warnings"] = (*said.get("warnings", ()), *more)
     yield cells.pair(prompt, sides, verdict, **said, **({"models": tuple(models)} if all(models) else {}))
+
+
+def _agreed(
+    labels: Sequence[Any], models: Sequence[str], names: Sequence[str], numbers: Mapping[float, Verdict]
+) -> Verdict:
+    """Return what the first label says; others say the same, or something else than a preference.
+
+    Raises:
+        Dropped: they contradict each other, or the first one is not understood.
+    """
+    found, others = _of_label(labels[0], models, names, numbers), []
+    for value in labels[1:]:
+        if not (math.isnan(_number(value)) or names[0][-1].isdecimal()):
+            continue  # a number next to letters may mean either
+        with suppress(Dropped):
+            others.append(_of_label(value, models, names, numbers))
+    if any(other != found for other in others):
+        raise Dropped("two labels say otherwise of the same pair")
+    return found
+
+
+def _of_label(value: Any, models: Sequence[str], names: Sequence[str], numbers: Mapping[float, Verdict]) -> Verdict:
+    return _of_model(value, models, names) or _read_verdict(value, names, numbers)
+
+
+def _of_model(value: Any, models: Sequence[str], names: Sequence[str]) -> Verdict | None:
+    """Return the side whose model a label names; None where it names none.
+
+    Raises:
+        Dropped: the name of one model is also a word for the other side.
+    """
+    if not cells.name(value) or models.count(cells.name(value)) != 1:
+        return None
+    found: Verdict = ("first", "second")[models.index(cells.name(value))]
+    try:
+        said = _verdict(value, names)
+    except Dropped:
+        return found
+    if said != found:
+        raise Dropped("the preference is the name of one model and a word for the other side")
+    return found
 
 
 def _verdict(value: Any, names: Sequence[str]) -> Verdict:
@@ -259,10 +307,25 @@ def read_webgpt(row: Row, columns: Columns) -> Iterator[Item]:
     yield cells.pair(prompt, sides, verdict, margin=abs(scores[0] - scores[1]), scores={"score": tuple(scores)})
 
 
+def has_third(rows: Sequence[Row]) -> bool:
+    """Return whether there is a third response, so that a label names the best of several."""
+    return any(
+        set(pair) <= row.keys() and not conversations.is_empty(row.get(following(pair[1])))
+        for row in rows
+        for pair in SIDES
+    )
+
+
+def following(name: str) -> str:
+    """Return the name of the next response: response_c after response_b."""
+    return name[:-1] + chr(ord(name[-1]) + 1)
+
+
 def _has_sides(rows: Sequence[Row]) -> bool:
     columns = {name for row in rows for name in row}
     return (
         any(set(pair) <= columns for pair in SIDES)
+        and not has_third(rows)
         and not {"better_response_id", "safer_response_id", "preference_strength"} & columns
     )
 

@@ -11,13 +11,13 @@ from studio.preferences.prompts import Messages
 
 ASKED = ("prompt", "instruction", "question", "query", "input", "inputs")
 """Columns of a prompt; the first that is there holds it."""
-SYSTEM = ("system", "system_prompt")
+SYSTEM = ("system", "system_prompt", "systemInstruction", "system_instruction")
 BESIDE = ("input", "context")
 """Columns with the text that an instruction is about."""
 ASKED_WITH = (*ASKED, *BESIDE, *SYSTEM, "history")
 """Columns of which a prompt is made."""
 TURNS = ("messages", "conversations")
-LONE = ("context", "history")
+LONE = ("context", "history", "contents")
 """Columns that hold the prompt where no other column can."""
 IDS = frozenset((
     "id", "idx", "index", "source", "dataset", "origin", "prompt_id", "qid", "date", "margin", "subset", "hash", "uuid", "split", "category",
@@ -91,12 +91,21 @@ def with_context(row: Row, messages: Messages) -> Messages:
     """Return messages after the row's history, and after its system text where they have none."""
     messages = [*_history(row.get("history")), *messages] if row.get("history") else messages
     system = next((row[name] for name in SYSTEM if row.get(name) is not None), None)
-    system = conversations.cell(system) if isinstance(system, str | list | dict) else None
+    system = _parts(conversations.cell(system)) if isinstance(system, str | list | dict) else None
     if isinstance(system, list) and system:
         system = "\n\n".join(_system(turn) for turn in conversations.turns(system, "system"))
     if isinstance(system, str) and system.strip() and all(turn["role"] != "system" for turn in messages):
         return [{"role": "system", "content": system.strip()}, *messages]
     return messages
+
+
+def _parts(system: Any) -> Any:
+    """Return the text of a system text in parts that names no role, any other value unchanged."""
+    parts = system.get("parts") if isinstance(system, dict) else system
+    if not isinstance(parts, list) or not parts:
+        return system
+    is_apart = all(isinstance(each, dict) and each.keys() <= {"text", "type"} for each in parts)
+    return conversations.joined(parts) if is_apart else system
 
 
 def _system(turn: dict[str, str]) -> str:

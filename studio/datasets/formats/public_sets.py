@@ -58,6 +58,34 @@ def _with_system(row: Row, side: str) -> Messages:
     return found
 
 
+def read_reaction(row: Row, columns: Columns) -> Iterator[Item]:
+    """Yield an answer that a person of compar:IA liked or disliked: a thumb.
+
+    Raises:
+        Dropped: which answer is meant, or what is thought of it, is not clear.
+    """
+    is_liked, is_disliked = (cells.yes_or_no(row.get(name)) is True for name in ("liked", "disliked"))
+    if is_liked == is_disliked:
+        raise Dropped("neither liked nor disliked" if not is_liked else "liked and disliked")
+    side = str(row.get("model_pos")).strip().lower()
+    if side not in ("a", "b"):
+        raise Dropped("it does not say which of the two conversations is meant")
+    turns, at = _with_system(row, side), cells.number(row.get("msg_index"), "msg_index")
+    text = cells.text(row.get("response_content"))
+    places = [
+        place for place, turn in enumerate(turns) if turn["role"] == "assistant" and turn["content"].strip() == text
+    ]
+    places = [place for place in places if place == at] or places
+    if len(places) != 1:
+        raise Dropped("the answer is not in its conversation once")
+    prompt = conversations.ending_with_user(turns[: places[0]])
+    qualities: dict[str, tuple[int, ...]] = {name: () for name in QUALITIES if cells.yes_or_no(row.get(name))}
+    said: dict[str, Any] = {"flags": qualities} if qualities else {}
+    said |= {"note": note.strip()} if isinstance(note := row.get("comment"), str) and note.strip() else {}
+    said |= {"rater": rater} if (rater := cells.name(row.get("visitor_id"))) else {}
+    yield Item("unpaired", prompt, (text,), label=is_liked, at=cells.when(row.get("timestamp")), **said)
+
+
 def read_prism(row: Row, columns: Columns) -> Iterator[Outcome]:
     """Yield the rated answers of each turn of a PRISM conversation; a later turn follows the answers that were chosen before it."""
     history = row.get("conversation_history")
@@ -161,6 +189,14 @@ FAMILIES = (
         reads=frozenset((
             *_SIDES, *(f"conv_{name}_{side}" for name in QUALITIES for side in "ab"), "model_a_name", "model_b_name",
             "chosen_model_name", "both_equal", "visitor_id", "timestamp", "id",
+        )),
+    ),
+    Family(
+        "comparia-reactions", "reactions of compar:IA to single answers", "demonstrations",
+        (("conversation_a",), ("conversation_b",), ("liked",), ("disliked",), ("model_pos",), ("response_content",)), read_reaction,
+        reads=frozenset((
+            *_SIDES, *QUALITIES, "liked", "disliked", "model_pos", "msg_index", "response_content", "question_content", "comment",
+            "visitor_id", "timestamp", "id",
         )),
     ),
     Family(

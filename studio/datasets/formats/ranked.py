@@ -1,6 +1,8 @@
 """Several responses with a score or a rank each: UltraFeedback raw, Nectar, StackExchange, HelpSteer ratings; and red-team transcripts."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from statistics import mean
 from typing import Any
 
@@ -83,8 +85,11 @@ def read_ranked_answers(row: Row, columns: Columns) -> Iterator[Item]:
     yield cells.ranking(prompt, texts, [place for place in places if place is not None], **said)
 
 
-def read_lists(row: Row, columns: Columns) -> Iterator[Item]:
-    """Yield answers in one list by their ranks, 1 the best, or their ratings in another, as distilabel writes them."""
+def read_lists(row: Row, columns: Columns, is_order: bool = False) -> Iterator[Item]:
+    """Yield answers in one list by their ranks, 1 the best, or their ratings in another, as distilabel writes them.
+
+    `is_order`: a person said that `ranking` lists the answers' positions, the best first.
+    """
     prompt = asked(row)
     texts = [cells.text(each) for each in cells.listed(cells.parsed(first(row, LISTED)))]
     name = next((name for name in (*RANKS, *RATINGS) if row.get(name) is not None), "")
@@ -92,12 +97,42 @@ def read_lists(row: Row, columns: Columns) -> Iterator[Item]:
     numbers = [number for number in given if number is not None]
     if len(numbers) != len(texts):
         raise Dropped("some answers have no rating or rank")
+    if is_order and name == "ranking":
+        numbers = _places(numbers)
     models = tuple(cells.name(each) for each in cells.listed(cells.parsed(first(row, WRITERS))))
     said: dict[str, Any] = {"models": models} if len(models) == len(texts) and all(models) else {}
     if name in RANKS:
         yield cells.ranking(prompt, texts, numbers, **said)
     else:
         yield cells.ranking(prompt, texts, [-number for number in numbers], scores={name: tuple(numbers)}, **said)
+
+
+def _places(order: Sequence[float]) -> list[float]:
+    """Return the place of each answer, of their positions counted from 0 or from 1, the best first.
+
+    Raises:
+        Dropped: it does not name each answer once.
+    """
+    places = {int(at - min(order)): float(place) for place, at in enumerate(order)}
+    if sorted(places) != list(range(len(order))) or min(order) not in (0, 1):
+        raise Dropped("the order does not name each answer once")
+    return [places[at] for at in range(len(order))]
+
+
+def _unclear(rows: Sequence[Row]) -> str:
+    """Return why a `ranking` may be the ranks of the answers or their order; "" where it is the same, or can only be ranks."""
+    given = [cells.listed(cells.parsed(row.get("ranking"))) for row in rows if row.get("ranks") is None]
+    told = ""
+    for numbers in given:
+        try:
+            places = _places([float(each) for each in numbers])
+        except (Dropped, TypeError, ValueError):
+            if numbers and len(set(map(str, numbers))) < len(numbers):
+                return ""  # a tie, which an order cannot say
+            continue
+        if places != [each - min(numbers) for each in numbers]:
+            told = f"ranking is {numbers}, which may give the rank of each answer, or name the best one first"
+    return told
 
 
 def _are_listed(rows: Sequence[Row]) -> bool:
@@ -182,7 +217,8 @@ FAMILIES = (
     ),
     Family(
         "rated-lists", "answers in a list, with their ratings or ranks in another", "preferences", (ASKED, LISTED, (*RANKS, *RATINGS)),
-        read_lists, reads=frozenset((*ASKED_WITH, *LISTED, *RANKS, *RATINGS, *WRITERS)), looks=_are_listed,
+        read_lists, reads=frozenset((*ASKED_WITH, *LISTED, *RANKS, *RATINGS, *WRITERS)), looks=_are_listed, unclear=_unclear,
+        readings=("ranking-of-ranks", "ranking-in-order"),
     ),
     Family(
         "helpsteer-ratings", "HelpSteer ratings, joined by prompt", "preferences", _RATED, read_all=read_ratings,
@@ -194,3 +230,11 @@ FAMILIES = (
         reads=frozenset(("transcript",)),
     ),
 )  # fmt: skip
+_LISTS = next(family for family in FAMILIES if family.name == "rated-lists")
+NAMED = (
+    replace(_LISTS, name="ranking-of-ranks", says="each number is the rank of the answer there, the lowest the best", unclear=None),
+    replace(
+        _LISTS, name="ranking-in-order", says="each number names an answer, the best first", unclear=None, read=partial(read_lists, is_order=True)
+    ),
+)  # fmt: skip
+"""Found only by `--format`."""

@@ -7,6 +7,7 @@ from studio.datasets.formats import (
     argilla,
     chats,
     chosen_rejected,
+    crowd,
     label_studio,
     labelbox,
     labelled,
@@ -29,6 +30,7 @@ FAMILIES: tuple[Family, ...] = (
     *labelbox.FAMILIES,
     *scale.FAMILIES,
     *surge.FAMILIES,
+    *crowd.FAMILIES,
     *arena.FAMILIES,
     *openai_sets.FAMILIES,
     *ranked.FAMILIES,
@@ -37,10 +39,11 @@ FAMILIES: tuple[Family, ...] = (
     *labelled.FAMILIES,
     chosen_rejected.HH,
     chosen_rejected.PAIRS,
+    chosen_rejected.LAST,
     *sides.FAMILIES,
     *chats.FAMILIES,
 )
-NAMED = {family.name: family for family in (*FAMILIES, *labelled.NAMED)}
+NAMED = {family.name: family for family in (*FAMILIES, *labelled.NAMED, *ranked.NAMED, *sides.NAMED, *crowd.NAMED)}
 _WORTH = {"preferences": 2, "demonstrations": 1, "prompts": 0}
 
 

@@ -33,6 +33,10 @@ _SIDES: dict[str, Verdict] = {
     **dict.fromkeys(("b", "2", "right", "second"), "second"),
 }
 _SIGN = re.compile(r"\[*\s*([ab12])\s*(>{1,3}|<{1,3}|={1,2})\s*([ab12])\s*\]*")
+_NUMBERED = re.compile(r"^\s*\(?[-+]?\d{1,2}\s*[-–.:)=]\s+(?=\S+\s+\S)")
+"""The number of a choice before its words: 3 - About the same."""
+_SIGNED = re.compile(r"\s*\(?[-−+]\s*\d")
+"""A number with a sign, which is a step of a scale and no side."""
 _FILLER = re.compile(r"\b(is|was|are|the|better|preferred|wins|won|prefer|i|answer is|than .*)\b")
 JUDGEMENT_NAME = re.compile(
     r"prefer|compar|better|best|verdict|winner|choice|strength|likert|which|overall|outcome|judg", re.IGNORECASE
@@ -99,6 +103,9 @@ def judgement(value: object) -> Said:
         return Said()
     if (signed := _SIGN.fullmatch(value.lower().strip())) and _SIDES[signed[1]] != _SIDES[signed[3]]:
         return _signed(_SIDES[signed[1]], signed[2])
+    value = _NUMBERED.sub("", value, count=1)
+    if _SIGNED.match(value):
+        return Said()
     text = " ".join(re.sub(r"[_\-.,;()!]+", " ", value.lower()).split())
     if text in TIES:
         return Said("tie")
