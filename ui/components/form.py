@@ -108,10 +108,9 @@ def _groups(config_class: type[BaseModel], essentials: Sequence[str]) -> list[tu
 def _place(
     ws: Workspace, config_class: type[BaseModel], names: Sequence[str], prefix: str, placed: dict[str, Field]
 ) -> None:
-    with gr.Row(elem_classes="fields"):
+    with gr.Row(elem_classes="fields"), ws.read() as db:
         for name in names:
-            with ws.read() as db:
-                placed[name] = _component(db, config_class, name, config_class.model_fields[name], f"{prefix}-{name}")
+            placed[name] = _component(db, config_class, name, config_class.model_fields[name], f"{prefix}-{name}")
 
 
 def _component(db: Database, config_class: type[BaseModel], name: str, field: FieldInfo, elem_id: str) -> Field:
