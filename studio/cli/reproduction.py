@@ -16,7 +16,7 @@ def add_verb(verbs: Any) -> None:
     command = verbs.add_parser(
         "bundle",
         help="write a run as one file from which it can be run again: settings, frozen rows, hashes, versions",
-        description="Writes exports/NAME.bundle.zip. It holds the rows that the run was trained on, as text.",
+        description="Writes exports/NAME.bundle.zip. It holds the rows that the run began with, as text.",
     )
     command.add_argument("name")
     command.set_defaults(action=_bundle)
@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
 def _bundle(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     path = bundling.write(ws, arguments.name)
-    print(f"Written to {path}. It holds the rows that {arguments.name} was trained on, as text.")
+    print(f"Written to {path}. It holds the rows that {arguments.name} began with, as text.")
     print(f"Run it again with: {follow.command(arguments, 'reproduce', str(path))}")
     return 0
 
