@@ -1,6 +1,6 @@
 """How long the pages Insights and Runs take to open, with many ratings and metrics in the database.
 
-    python -m tests.benchmarks.opening [--ratings 1000000] [--metrics 10000000] [--opens 5]
+    python -m tests.benchmarks.opening [--ratings 1000000] [--metrics 10000000] [--opens 5] [--workspace DIR]
 
 Fills a workspace with simulated raters and two reward models, and with PPO runs of which one is ten times as long as the others. Prints
 in seconds how long the report takes to read and the page Insights to draw in a process that has just opened the database; and in
@@ -90,11 +90,15 @@ def main() -> None:
     parser.add_argument("--ratings", type=int, default=1_000_000)
     parser.add_argument("--metrics", type=int, default=10_000_000)
     parser.add_argument("--opens", type=int, default=5)
+    parser.add_argument("--workspace", type=Path, help="filled here, and measured as it is the next time")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        ws = Workspace.open(Path(folder) / "studio")
-        fill_ratings(ws, asked.ratings)
-        fill_metrics(ws, asked.metrics)
+        root = asked.workspace or Path(folder) / "studio"
+        is_new = not (root / "studio.db").exists()
+        ws = Workspace.open(root)
+        if is_new:
+            fill_ratings(ws, asked.ratings)
+            fill_metrics(ws, asked.metrics)
         started = time.perf_counter()
         found = stored.read(ws, report.read)
         read = time.perf_counter()

@@ -323,7 +323,7 @@ def _pace(found: Block | None, over_time: Sequence[Block]) -> str:
         if speed.num
         else '<p class="quiet">How long they took is not known.</p>'
     )
-    rows = _row("ties and both bad", "of votes on pairs", found.ties, "votes")
+    rows = _row("ties", "and both-bad, of votes on pairs", found.ties, "votes")
     rows += _row("skips", "of all judgements", found.skips, "judgements")
     return f"{figure}{_table(rows)}{_course(over_time) if len(over_time) > 1 else ''}"
 
