@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from studio.annotation.session_summary import seconds_of_each
 from studio.insights.estimates import Estimate, blocks, rate, share
@@ -67,7 +68,7 @@ def all_time(votes: Sequence[Vote]) -> Block | None:
 def _block(cut: slice, votes: Sequence[Vote]) -> Block:
     pairs = [vote for vote in votes if vote.outcome not in ("skip", "ranking") and not vote.is_repeat]
     by_rater = [[vote for vote in votes if vote.rater == rater] for rater in sorted({vote.rater for vote in votes})]
-    hours = [s / 3600 for own in by_rater for s in seconds_of_each([vote._asdict() for vote in own])]
+    hours = [s / 3600 for own in by_rater for s in seconds_of_each([_times(vote) for vote in own])]
     return Block(
         cut.start + 1,
         cut.stop,
@@ -76,3 +77,7 @@ def _block(cut: slice, votes: Sequence[Vote]) -> Block:
         share([vote.outcome in TIES for vote in pairs], [vote.prompt_id for vote in pairs]),
         share([vote.outcome == "skip" for vote in votes], [vote.prompt_id for vote in votes]),
     )
+
+
+def _times(vote: Vote) -> dict[str, Any]:
+    return {"created_at": vote.created_at, "elapsed_ms": vote.elapsed_ms}
