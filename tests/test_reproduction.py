@@ -45,7 +45,7 @@ def start(ws, path):
 
 def compare(ws, path, name):
     with opening.opened(path) as bundle:
-        return stored.read(ws, differences.between, bundle, stored.read(ws, runs.get, name))
+        return differences.between(ws, bundle, stored.read(ws, runs.get, name))
 
 
 def rewritten(path, change):
@@ -73,7 +73,7 @@ def test_the_page_writes_the_same_bundle_and_says_how_to_run_it_again(ws):
     before = path.read_bytes()
     assert bundling.write(ws, "ppo-1").read_bytes() == before
     assert "There is no run named" in bundle_of_page._write(ws, "no-such")
-    assert "saves no model" in bundle_of_page._write(ws, created(ws, SampleConfig()).name)
+    assert "measured nothing itself" in bundle_of_page._write(ws, created(ws, SampleConfig()).name)
 
 
 def test_a_run_is_run_again_in_another_workspace_and_equals_it_to_the_last_bit(tmp_path, capsys):
@@ -185,7 +185,7 @@ def test_a_bundle_that_is_damaged_hostile_or_newer_is_refused_and_leaves_nothing
     path = bundling.write(ws, "ppo-1")
     before = sorted(str(each) for each in ws.root.rglob("*") if "studio.db" not in each.name)
     for change, said in (
-        ({"format": "rlhf-studio-run/2"}, "newer version"),
+        ({"format": "rlhf-studio-run/3"}, "newer version"),
         ({"format": 3}, "is not one of a bundle"),
         ({"surprise": 1}, "surprise in its bundle.json"),
         ({"data": {"../../etc": "0" * 64}}, "data"),
@@ -193,8 +193,8 @@ def test_a_bundle_that_is_damaged_hostile_or_newer_is_refused_and_leaves_nothing
         ({"data": {"other": "0" * 64}}, "it has no data/other.jsonl"),
         ({"data": {"train": "0" * 64}}, "rows train have another hash"),
         ({"config": {"no_such_setting": 1}}, "does not know"),
-        ({"stage": "sample"}, "trains nothing here"),
-        ({"stage": "../x"}, "trains nothing here"),
+        ({"stage": "sample"}, "does not hold what a run of sample makes"),
+        ({"stage": "../x"}, "which this studio does not have"),
     ):
         with pytest.raises((ImportRefused, ConfigError), match=said):
             start(ws, with_head(path, **change))

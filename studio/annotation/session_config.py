@@ -40,7 +40,7 @@ class SessionConfig(BaseModel):
     categories: str = ""
     """Prompt categories to rate, separated by commas; leave empty for all."""
     choose: Choice = "auto"
-    """Which pairs come first, apart from the random share. uncertainty: those the newest reward model is least sure of (its ensemble disagrees; without one, closest to even). margin: closest to even. information: the vote tells most of which member of the ensemble is right. diversity: prompts with the fewest votes. newest, or random: none in particular. auto: uncertainty, until a learning curve with arms has measured that it saves no labels; then random."""
+    """Which pairs come first, apart from the random share. uncertainty: those the newest reward model is least sure of (its ensemble disagrees; without one, closest to even). margin: closest to even. information: the vote tells most of which member of the ensemble is right. diversity: prompts with the fewest votes. newest, or random: none in particular. auto: uncertainty, until a learning curve with arms has measured that it saves no labels; then nine in ten at random."""
     random_share: Share = 0.3
     """Share of new pairs drawn at random, the baseline against which choosing is measured."""
     repeat_share: Share = 0.1

@@ -131,14 +131,19 @@ def card(db: Database, session_id: int, last: int | None = None) -> Card:
 
 
 def active_seconds(votes: Sequence[dict[str, Any]]) -> float:
-    """Return the active time: from vote to vote, a pause counting at most `IDLE_S`; the first vote from its display."""
-    total, before = 0.0, None
+    """Return the active time of votes that follow each other, in seconds."""
+    return sum(seconds_of_each(votes))
+
+
+def seconds_of_each(votes: Sequence[dict[str, Any]]) -> list[float]:
+    """Return what each vote took: from vote to vote, a pause counting at most `IDLE_S`; the first vote from its display."""
+    found, before = [], None
     for vote in votes:
         at = datetime.fromisoformat(vote["created_at"])
         took = (vote["elapsed_ms"] or 0) / 1000.0 if before is None else (at - before).total_seconds()
-        total += min(max(took, 0.0), IDLE_S)
+        found.append(min(max(took, 0.0), IDLE_S))
         before = at
-    return total
+    return found
 
 
 def self_agreement(first: dict[int, int], second: dict[int, int]) -> float:

@@ -15,12 +15,13 @@ from studio.insights.consistency import Consistency
 from studio.insights.estimates import Estimate
 from studio.insights.habits import Habit
 from studio.insights.learning_curves import Point
-from studio.insights.predictions import RewardModel
+from studio.insights.predictions import Group, RewardModel, Stretch
 from studio.insights.report import Insights
 from studio.workspace import Workspace
 
 ALL = "all"
 HEAD = ("", "value", "95 % interval", "votes", "prompts")
+NO_MORE = ("", "", "")
 
 
 def add(commands: Any) -> None:
@@ -85,7 +86,7 @@ def _consistency(found: Insights, steps: dict[str, str]) -> str:
     title = "Agreement with oneself, on what was shown twice"
     if not found.consistencies[0].agreement.num:
         return f"{title}\nNothing has been rated twice yet. Sessions show some pairs again: {steps['session']}"
-    rows = [HEAD, *(row for each in found.consistencies for row in _consistent(each))]
+    rows = [(*HEAD[:3], "repeats", "prompts"), *(row for each in found.consistencies for row in _consistent(each))]
     return (
         f"{title}\n{table(rows)}\nThe noise ceiling is an upper bound: a reward model can agree with at most so many decided votes. "
         "Pairs of mixed difficulty lower the truth; a remembered first answer raises the figure."
@@ -120,13 +121,13 @@ def _models(found: Insights, steps: dict[str, str]) -> str:
 def _model(model: RewardModel) -> str:
     loss = model.log_loss
     rows = [
-        (model.name, *HEAD[1:]),
-        _row("accuracy", model.accuracy),
-        ("log-loss (guessing: 0.693)", *_cells(loss, "{:.3f}")),
-        _row("prefers the longer answer", model.longer),
-        _row("  the rater did, on these", model.rater_longer),
-        *(_row(f"accuracy, {group.kind}: {printable(group.name)}", group.accuracy) for group in model.groups),
-        *(_row(f"accuracy, votes {each.first:,} to {each.last:,}", each.figure) for each in model.over_time),
+        (model.name, *HEAD[1:], "said", "log-loss", "95 % interval"),
+        (*_row("accuracy", model.accuracy), *NO_MORE),
+        ("log-loss (guessing: 0.693)", *_cells(loss, "{:.3f}"), *NO_MORE),
+        (*_row("prefers the longer answer", model.longer), *NO_MORE),
+        (*_row("  the rater did, on these", model.rater_longer), *NO_MORE),
+        *(_part(f"accuracy, {group.kind}: {printable(group.name)}", group) for group in model.groups),
+        *(_part(f"accuracy, votes {each.first:,} to {each.last:,}", each) for each in model.over_time),
         *(
             (
                 f"says {p.predicted:.0%}, is right in",
@@ -134,6 +135,7 @@ def _model(model: RewardModel) -> str:
                 f"{p.low:.0%} to {p.high:.0%}",
                 f"{p.num:,}",
                 "",
+                *NO_MORE,
             )
             for p in model.points
         ),
@@ -141,8 +143,13 @@ def _model(model: RewardModel) -> str:
     verdict = "above" if model.calibration_error > model.calibration_noise else "within"
     return (
         f"{table(rows)}\nCalibration error {model.calibration_error:.3f}, {verdict} what chance gives a perfectly calibrated model "
-        f"(95 % stay below {model.calibration_noise:.3f} at {model.accuracy.num:,} votes)."
+        f"(95 % stay below {model.calibration_noise:.3f} at {model.accuracy.num:,} votes). Said: the mean probability that it gave to what it "
+        "preferred; where it is calibrated, the accuracy is the same. In parts, log-loss is that of decided votes."
     )
+
+
+def _part(name: str, part: Group | Stretch) -> Row:
+    return (*_row(name, part.accuracy), f"{part.said:.0%}", *_cells(part.log_loss, "{:.3f}")[:2])
 
 
 def _disagreements(found: Insights, steps: dict[str, str]) -> str:
@@ -169,15 +176,20 @@ def _labels(found: Insights, steps: dict[str, str]) -> str:
     seeds = f"{curve.num_seeds:,} seed{'s' * (curve.num_seeds != 1)}"
     rows = [("labels", f"accuracy, mean of {seeds}", "lowest to highest")]
     rows += [(f"{p.size:,}", f"{p.accuracy:.1%}", f"{p.lowest:.1%} to {p.highest:.1%}") for p in curve.points]
-    at_most = f", under the noise ceiling of {_percent(curve.ceiling)}" if curve.ceiling.num else ""
     lines = [
         title,
-        f"{curve.run}, {curve.snapshot}: reward models on {curve.num_held_out:,} held-out votes of {curve.num_prompts:,} prompts{at_most}.",
+        f"{curve.run}, {curve.snapshot}: reward models on {curve.num_held_out:,} held-out votes of {curve.num_prompts:,} prompts{_under(curve.ceiling)}.",
         *([table(rows)] if curve.points else []),
         *(gain.sentence for gain in curve.gains),
         *filter(None, [curve.unfinished]),
     ]
     return "\n".join(lines)
+
+
+def _under(ceiling: Estimate) -> str:
+    return (
+        f", under the noise ceiling of at most {_percent(ceiling)}, from {ceiling.num:,} repeats" if ceiling.num else ""
+    )
 
 
 def _choice(found: Insights, steps: dict[str, str]) -> str:
@@ -193,9 +205,12 @@ def _choice(found: Insights, steps: dict[str, str]) -> str:
     lines = [
         title,
         f"{measured.run}, {measured.snapshot}: reward models on {measured.num_held_out:,} held-out votes on pairs that were not "
-        f"chosen, of {measured.num_prompts:,} prompts.",
+        f"chosen, of {measured.num_prompts:,} prompts{_under(measured.ceiling)}.",
         *([table(rows)] if rows[1:] else []),
-        *filter(None, [measured.sentence, measured.unfinished]),
+        *filter(
+            None, [measured.sentence, f"Sessions whose choice is auto: {measured.consequence}", measured.unfinished]
+        ),
+        f"Measure it again: {steps['arms']}",
     ]
     return "\n".join(lines)
 
@@ -206,7 +221,7 @@ def _accuracy(point: Point) -> tuple[str, str]:
 
 def _habits(found: Insights) -> str:
     rows = [HEAD, *(row for each in found.habits for row in _habit(each))]
-    return f"Habits, on decided votes\n{table(rows)}\nThe sides are drawn at random, so far from 50 % is a habit of the eye."
+    return f"Habits, on decided votes\n{table(rows)}\nThe sides are drawn at random, so far from 50 % is a habit of the eye. A reward model sees each answer alone and has no side."
 
 
 def _habit(each: Habit) -> list[Row]:
@@ -219,7 +234,7 @@ def _raters(found: Insights) -> str:
     if not found.agreement.kappas:
         return f"{title}\nNo pair of these was judged by two raters."
     rows = [
-        HEAD,
+        (*HEAD[:3], "pairs", "prompts"),
         ("Krippendorff's alpha, all", *_cells(found.agreement.alpha, "{:.2f}")),
         *(
             (f"Cohen's kappa, {printable(k.one)} and {printable(k.other)}", *_cells(k.kappa, "{:.2f}"))
@@ -233,16 +248,18 @@ def _pace(found: Insights) -> str:
     title = "Pace, ties and skips"
     if not found.over_time:
         return f"{title}\nNone of these was judged in this studio."
-    rows = [("judgements", "since", "an hour", "ties", "skips")]
+    every = [found.all_time] if found.all_time and len(found.over_time) > 1 else []
+    rows = [("judgements", "since", "votes an hour", "ties", "of votes", "skips")]
     rows += [
         (
             f"{block.first:,} to {block.last:,}",
             block.since[:16].replace("T", " "),
-            "-" if math.isnan(block.per_hour) else f"{block.per_hour:,.0f}",
+            "{} ({} to {})".format(*_shown(block.per_hour, "{:,.0f}")) if block.per_hour.num else "-",
             _percent(block.ties),
+            f"{block.ties.num:,}",
             _percent(block.skips),
         )
-        for block in found.over_time
+        for block in [*every, *found.over_time]
     ]
     return f"{title}\n{table(rows)}"
 
@@ -258,8 +275,12 @@ def _row(name: str, found: Estimate) -> Row:
 def _cells(found: Estimate, shape: str) -> Sequence[str]:
     if not found.num:
         return "-", "-", "0", "0"
-    value, low, high = ("-" if math.isnan(each) else shape.format(each) for each in found[:3])
+    value, low, high = _shown(found, shape)
     return value, f"{low} to {high}", f"{found.num:,}", f"{found.num_prompts:,}"
+
+
+def _shown(found: Estimate, shape: str) -> list[str]:
+    return ["-" if math.isnan(each) else shape.format(each) for each in found[:3]]
 
 
 def _percent(found: Estimate) -> str:

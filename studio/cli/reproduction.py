@@ -3,8 +3,6 @@
 import argparse
 from typing import Any
 
-from sqlite_utils import Database
-
 from studio.cli import follow
 from studio.cli.printing import printable
 from studio.errors import RunError
@@ -18,7 +16,7 @@ def add_verb(verbs: Any) -> None:
     command = verbs.add_parser(
         "bundle",
         help="write a run as one file from which it can be run again: settings, frozen rows, hashes, versions",
-        description="Writes exports/NAME.bundle.zip. It holds the rows that the run was trained on, as text.",
+        description="Writes exports/NAME.bundle.zip. It holds the rows that the run began with, as text.",
     )
     command.add_argument("name")
     command.set_defaults(action=_bundle)
@@ -38,7 +36,7 @@ def add(commands: Any) -> None:
 def _bundle(arguments: argparse.Namespace) -> int:
     ws = Workspace.existing(arguments.workspace)
     path = bundling.write(ws, arguments.name)
-    print(f"Written to {path}. It holds the rows that {arguments.name} was trained on, as text.")
+    print(f"Written to {path}. It holds the rows that {arguments.name} began with, as text.")
     print(f"Run it again with: {follow.command(arguments, 'reproduce', str(path))}")
     return 0
 
@@ -50,7 +48,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         if arguments.against:
             with ws.read() as db:
                 run = runs.get(db, arguments.against)
-                return _compare(db, bundle, run)
+            return _compare(ws, bundle, run)
         with ws.read() as db:
             plan = repeating.plan(db, bundle)
         there = bundle.contents
@@ -68,13 +66,12 @@ def _reproduce(arguments: argparse.Namespace) -> int:
             words = "reproduce", arguments.bundle, "--against", run.name
             print(f"Compare it when it has ended: {follow.command(arguments, *words)}")
             return 0
-        with ws.read() as db:
-            return _compare(db, bundle, run)
+        return _compare(ws, bundle, run)
 
 
-def _compare(db: Database, bundle: opening.Bundle, run: runs.Run) -> int:
+def _compare(ws: Workspace, bundle: opening.Bundle, run: runs.Run) -> int:
     if not run.is_ended:
         raise RunError(f"{run.name} is {run.state}: compare it when it has ended.")
-    found = differences.between(db, bundle, run)
+    found = differences.between(ws, bundle, run)
     print(printable("\n".join(found.sentences)))
     return 0 if found.are_none else 1

@@ -1,7 +1,8 @@
 """Does choosing pairs save labels? The newest pair of learning curves on chosen and on random labels, and what sessions make of it.
 
 As long as nothing is measured, or it cannot be told, an automatic choice is active. A measured ratio settles it: active where all of
-its interval is below 1, else random.
+its interval is below 1, else random but for one pair in ten. Without those no chosen label would ever come again, and a first
+measurement, on the fewest labels, would stand for good.
 """
 
 import json
@@ -17,11 +18,14 @@ from studio.annotation import sessions
 from studio.annotation.session_config import UNMEASURED, SessionConfig
 from studio.annotation.sessions import Session
 from studio.insights import learning_curves, saving
+from studio.insights.estimates import Estimate
 from studio.insights.learning_curves import FEWEST_SEEDS, Point
 from studio.insights.saving import Arm, Saving
 from studio.runs import runs
 
 CHOSEN = f"Pairs are chosen by {UNMEASURED}, next to a random share"
+MOSTLY = 0.9
+"""Share drawn at random where choosing has not been shown to save labels."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class ActiveChoice:
     """Of the held-out votes."""
     saving: Saving | None
     """None where too few seeds are there."""
+    ceiling: Estimate
+    """The noise ceiling, as of a `LearningCurve`."""
 
     @property
     def sentence(self) -> str:
@@ -68,9 +74,30 @@ class ActiveChoice:
         going_on = f"{self.run} is {self.state}" + ("" if self.state in ("queued", "running") else ": resume it")
         return f"{self.num_seeds} of {self.num_wanted} seeds are measured on both ({going_on})."
 
+    @property
+    def shows_no_saving(self) -> bool:
+        """Return whether it was measured, and the ratio may be 1 or more."""
+        return self.saving is not None and self.saving.is_identifiable and not self.saving.saves
+
+    @property
+    def consequence(self) -> str:
+        """What sessions make of it whose choice is auto."""
+        if self.shows_no_saving:
+            return (
+                "Nine in ten pairs are drawn at random and one in ten is still chosen, so that it can be measured again: choosing has not been shown "
+                "to save labels."
+            )
+        if self.saving and self.saving.saves:
+            return f"{CHOSEN}, since that saves labels."
+        return f"{CHOSEN}, until it can be told whether that saves labels."
+
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, with the sentence."""
-        plain = asdict(self) | {name: [each._asdict() for each in getattr(self, name)] for name in ("active", "random")}
+        """Return plain values for JSON, with the sentences."""
+        plain = (
+            asdict(self)
+            | {"consequence": self.consequence, "ceiling": self.ceiling._asdict()}
+            | {name: [each._asdict() for each in getattr(self, name)] for name in ("active", "random")}
+        )
         found = self.saving and self.saving._asdict() | {"is_identifiable": self.saving.is_identifiable}
         return plain | {"saving": found, "sentence": self.sentence}
 
@@ -119,6 +146,7 @@ def _read(db: Database, active_id: int, random_id: int, run_id: int) -> ActiveCh
         len(prompts),
         len(set(prompts)),
         saving.measure(sizes, active, random, prompts) if num_seeds >= FEWEST_SEEDS else None,
+        learning_curves.ceiling_of(db, run),
     )
 
 
@@ -137,12 +165,9 @@ def settle(db: Database, config: SessionConfig) -> tuple[SessionConfig, str]:
         return config.model_copy(
             update={"choose": UNMEASURED}
         ), f"{CHOSEN}; whether that saves labels is not measured yet."
-    measured = f"{found.run}: {found.sentence}"
-    if found.saving.is_identifiable and not found.saving.saves:
-        why = "Pairs are drawn at random, since choosing them has not been shown to save labels."
-        return config.model_copy(update={"choose": "random"}), f"{why} {measured}"
-    saves = ", since that saves labels" if found.saving.saves else ""
-    return config.model_copy(update={"choose": UNMEASURED}), f"{CHOSEN}{saves}. {measured}"
+    least = MOSTLY if found.shows_no_saving else 0.0
+    settled = {"choose": UNMEASURED, "random_share": max(config.random_share, least)}
+    return config.model_copy(update=settled), f"{found.consequence} {found.run}: {found.sentence}"
 
 
 def start_session(db: Database, config: SessionConfig, rater: str = "person") -> Session:

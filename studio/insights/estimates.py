@@ -69,6 +69,25 @@ def mean(values: Sequence[float], prompts: Sequence[int]) -> Estimate:
     return Estimate(middle, middle - half, middle + half, len(value), num_prompts)
 
 
+def rate(counts: Sequence[float], amounts: Sequence[float]) -> Estimate:
+    """Return what is counted for each unit of an amount, such as votes a second: the ratio of both sums, with its interval.
+
+    Args:
+        counts: (N,) what each counts; N is the number of the estimate.
+        amounts: (N,) what each took, 0 or more.
+    """
+    count, amount = np.asarray(counts, float), np.asarray(amounts, float)
+    num, total = len(count), float(amount.sum())
+    if not total:
+        return NOTHING
+    value = float(count.sum()) / total
+    if num < 2:
+        return Estimate(value, math.nan, math.nan, num, num)
+    missed = count - value * amount
+    half = t_quantile(num - 1) * math.sqrt(float(missed @ missed) * num / (num - 1)) / total
+    return Estimate(value, max(0.0, value - half), value + half, num, num)
+
+
 def blocks(num: int, most: int, least: int) -> list[slice]:
     """Cut so many votes into at most `most` parts of nearly equal size, of at least `least` votes if there are so many."""
     parts = max(1, min(most, num // least))

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from studio.annotation.session_summary import active_seconds
-from studio.insights.estimates import Estimate, blocks, share
+from studio.annotation.session_summary import seconds_of_each
+from studio.insights.estimates import Estimate, blocks, rate, share
 from studio.insights.votes import Vote
 from studio.preferences.vocabulary import SIDES, TIES
 
@@ -31,8 +32,8 @@ class Block:
     last: int
     since: str
     """When the first was given; UTC."""
-    per_hour: float
-    """Votes an hour of active time."""
+    per_hour: Estimate
+    """Votes an hour of active time; it counts judgements, skips included, which take time, too."""
     ties: Estimate
     """Ties and both-bad among votes on pairs."""
     skips: Estimate
@@ -58,16 +59,25 @@ def over_time(votes: Sequence[Vote]) -> list[Block]:
     return [_block(cut, shown[cut]) for cut in blocks(len(shown), MOST_BLOCKS, LEAST_IN_BLOCK)]
 
 
+def all_time(votes: Sequence[Vote]) -> Block | None:
+    """Return pace, ties and skips of all judgements given in this studio together; None where there are none."""
+    shown = [vote for vote in votes if vote.is_shown]
+    return _block(slice(0, len(shown)), shown) if shown else None
+
+
 def _block(cut: slice, votes: Sequence[Vote]) -> Block:
-    judged = [vote for vote in votes if vote.outcome != "skip"]
-    pairs = [vote for vote in judged if vote.outcome != "ranking" and not vote.is_repeat]
-    raters = {vote.rater for vote in votes}
-    active_s = sum(active_seconds([vote._asdict() for vote in votes if vote.rater == rater]) for rater in raters)
+    pairs = [vote for vote in votes if vote.outcome not in ("skip", "ranking") and not vote.is_repeat]
+    by_rater = [[vote for vote in votes if vote.rater == rater] for rater in sorted({vote.rater for vote in votes})]
+    hours = [s / 3600 for own in by_rater for s in seconds_of_each([_times(vote) for vote in own])]
     return Block(
         cut.start + 1,
         cut.stop,
         votes[0].created_at,
-        3600.0 * len(judged) / active_s if active_s else float("nan"),
+        rate([vote.outcome != "skip" for own in by_rater for vote in own], hours),
         share([vote.outcome in TIES for vote in pairs], [vote.prompt_id for vote in pairs]),
         share([vote.outcome == "skip" for vote in votes], [vote.prompt_id for vote in votes]),
     )
+
+
+def _times(vote: Vote) -> dict[str, Any]:
+    return {"created_at": vote.created_at, "elapsed_ms": vote.elapsed_ms}

@@ -183,7 +183,7 @@ def _read(db: Database, curve_id: int, run_id: int) -> LearningCurve:
     assert isinstance(run.config, CurveConfig)
     sizes, prompts = run.config.sizes(curve["num_labels"]), json.loads(curve["held_out"])
     right = right_of(db, curve_id, sizes)
-    ceiling = _ceiling(db, run)
+    ceiling = ceiling_of(db, run)
     num_seeds = right.shape[1]
     return LearningCurve(
         run.name,
@@ -217,7 +217,7 @@ def point(size: int, right: NDArray[np.bool_]) -> Point:
     return Point(size, float(shares.mean()), float(shares.min()), float(shares.max()))
 
 
-def _ceiling(db: Database, run: Run) -> Estimate:
+def ceiling_of(db: Database, run: Run) -> Estimate:
     """Return the noise ceiling of single votes, which is not that of votes on which several raters agreed."""
     if run.snapshot_id and snapshots.recipe_behind(snapshots.get(db, run.snapshot_id)).raters in consensus.WAYS:
         return NOTHING

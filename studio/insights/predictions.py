@@ -30,21 +30,27 @@ ARMS = {
 
 @dataclass(frozen=True)
 class Group:
-    """The accuracy on a part of the votes."""
+    """The figures of a part of the decided votes."""
 
     kind: str
     """strength, chosen, length, category or rater."""
     name: str
     accuracy: Estimate
+    said: float
+    """Mean probability that it gave to what it preferred: the accuracy of a calibrated model is the same."""
+    log_loss: Estimate
+    """Of these decided votes."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A figure over votes that follow each other, with the number of its first and last vote."""
+    """Figures over decided votes that follow each other, with the number of the first and the last one."""
 
     first: int
     last: int
-    figure: Estimate
+    accuracy: Estimate
+    said: float
+    log_loss: Estimate
 
 
 @dataclass(frozen=True)
@@ -77,9 +83,7 @@ def measure(name: str, found: Sequence[Predicted], seed: int = 0) -> RewardModel
     return RewardModel(
         name,
         _accuracy(decided),
-        mean(
-            [log_loss(each.left_p, each.vote.first_outcome) for each in found], [each.vote.prompt_id for each in found]
-        ),
+        _loss(found),
         calibration_error(sure, hits),
         calibration_noise(sure, [each.vote.comparison_id for each in decided], seed),
         [
@@ -94,9 +98,9 @@ def measure(name: str, found: Sequence[Predicted], seed: int = 0) -> RewardModel
 
 
 def over_time(decided: Sequence[Predicted]) -> list[Stretch]:
-    """Return the accuracy on one stretch of decided votes after the other."""
+    """Return the figures of one stretch of decided votes after the other."""
     cuts = blocks(len(decided), MOST_BLOCKS, LEAST_IN_BLOCK)
-    return [Stretch(cut.start + 1, cut.stop, _accuracy(decided[cut])) for cut in cuts]
+    return [Stretch(cut.start + 1, cut.stop, *_figures(decided[cut])) for cut in cuts]
 
 
 def calibration_noise(confidence: np.ndarray, pairs: Sequence[int], seed: int = 0) -> float:
@@ -125,7 +129,7 @@ def length_of(vote: Vote) -> str:
 
 
 def _groups(decided: Sequence[Predicted]) -> list[Group]:
-    """Return the accuracy by strength, choice, length, and where there are several by category and rater."""
+    """Return the figures by strength, choice, length, and where there are several by category and rater."""
     strengths: dict[int | None, str] = {None: "not said", **STRENGTHS}
     return [
         *_by("strength", decided, lambda vote: strengths[vote.strength], list(strengths.values())),
@@ -145,7 +149,19 @@ def _by(
         parts.setdefault(name_of(each.vote), []).append(each)
     frequent = sorted(name for name, _ in Counter({k: len(v) for k, v in parts.items()}).most_common(MOST_GROUPS))
     shown = [name for name in names or frequent if name in parts]
-    return [Group(kind, name, _accuracy(parts[name])) for name in shown] if len(parts) > 1 else []
+    return [Group(kind, name, *_figures(parts[name])) for name in shown] if len(parts) > 1 else []
+
+
+def _figures(decided: Sequence[Predicted]) -> tuple[Estimate, float, Estimate]:
+    """Return accuracy, what was said on average, and log-loss."""
+    said = float(np.mean([max(each.left_p, 1.0 - each.left_p) for each in decided]))
+    return _accuracy(decided), said, _loss(decided)
+
+
+def _loss(found: Sequence[Predicted]) -> Estimate:
+    return mean(
+        [log_loss(each.left_p, each.vote.first_outcome) for each in found], [each.vote.prompt_id for each in found]
+    )
 
 
 def _accuracy(decided: Sequence[Predicted]) -> Estimate:

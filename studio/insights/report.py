@@ -53,6 +53,8 @@ class Insights:
     agreement: Agreement
     """Among all raters, whoever is looked at."""
     over_time: list[Block]
+    all_time: Block | None
+    """Pace, ties and skips of all that was judged in this studio."""
     curve: LearningCurve | None
     """The learning curve that was measured last, whoever is looked at."""
     active_choice: ActiveChoice | None
@@ -107,6 +109,7 @@ def read(db: Database, rater: str = "", newest: int = votes.NEWEST) -> Insights:
         [habits.habit(found, rater), *(habits.habit([v for v in found if v.rater == name], name) for name in several)],
         raters.agreement(votes.read(db, newest=newest) if rater else found),
         habits.over_time(found),
+        habits.all_time(found),
         learning_curves.newest(db),
         active_choice.newest(db),
     )

@@ -15,8 +15,18 @@ from studio.files import whole
 from studio.models import checkpoint_pages, checkpoints, disk
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import snapshots
-from studio.reproduction import surroundings
-from studio.reproduction.contents import FORMAT, HEAD, METRICS, Contents, Saved, of_file
+from studio.reproduction import measured, surroundings
+from studio.reproduction.contents import (
+    FORMAT,
+    FORMAT_MEASURED,
+    HEAD,
+    MEASURED,
+    METRICS,
+    Contents,
+    Saved,
+    is_repeated,
+    of_file,
+)
 from studio.runs import metrics, runs, steering
 from studio.runs.runs import Run
 from studio.workspace import Workspace
@@ -29,7 +39,7 @@ def write(ws: Workspace, name: str) -> Path:
     """Write `exports/NAME.bundle.zip` and return its path; an earlier one that differs is put aside.
 
     Raises:
-        RunError: the run is still going, was deleted, saves no model, or has lost its files.
+        RunError: the run is still going, was deleted, measured nothing itself, or has lost its files.
         CheckpointError: a checkpoint that it began with is gone.
     """
     with ws.read() as db:
@@ -38,13 +48,15 @@ def write(ws: Workspace, name: str) -> Path:
     found = _contents(ws, run)
     folder, path = runs.folder(ws, run.name), ws.exports / f"{run.name}.bundle.zip"
     with whole.exported(path) as part, zipfile.ZipFile(part, "x", zipfile.ZIP_DEFLATED) as file, ws.read() as db:
-        file.writestr(zipfile.ZipInfo(HEAD, WHEN), found.model_dump_json(indent=2) + "\n", zipfile.ZIP_DEFLATED)
+        head = found.model_dump_json(indent=2, exclude=None if found.measured else {"measured"})
+        file.writestr(zipfile.ZipInfo(HEAD, WHEN), head + "\n", zipfile.ZIP_DEFLATED)
         for each in found.data:
             member = zipfile.ZipInfo(f"data/{each}.jsonl", WHEN)
             file.writestr(member, (folder / "data" / f"{each}.jsonl").read_bytes(), zipfile.ZIP_DEFLATED)
         with file.open(zipfile.ZipInfo(METRICS, WHEN), "w") as stream:
-            for line in _metrics(db, run.id):
-                stream.write(line)
+            stream.writelines(_metrics(db, run.id))
+        if found.measured:
+            file.writestr(zipfile.ZipInfo(MEASURED, WHEN), b"".join(_measured(ws, db, run)), zipfile.ZIP_DEFLATED)
     return path
 
 
@@ -74,17 +86,19 @@ def saved_by(db: Database, run: Run) -> list[Saved]:
 
 def hash_of_metrics(db: Database, run_id: int) -> str:
     """Return the SHA-256 of the run's metrics as a bundle holds them."""
+    return _hash(_metrics(db, run_id))
+
+
+def _hash(pieces: Iterable[bytes]) -> str:
     digest = hashlib.sha256()
-    for line in _metrics(db, run_id):
-        digest.update(line)
+    for piece in pieces:
+        digest.update(piece)
     return digest.hexdigest()
 
 
 def _check(run: Run) -> None:
     if run.deleted_at:
         raise RunError(f"{checkpoints.was_deleted(f'Run {run.name}', run.deleted_at)} Bundle another one.")
-    if not isinstance(run.config, TrainConfig):
-        raise RunError(f"{run.name} saves no model. Only runs that train one to keep can be bundled.")
     if not run.is_ended:
         raise RunError(f"{run.name} is {run.state}: bundle it when it has ended.")
     if run.unread:
@@ -105,6 +119,7 @@ def _contents(ws: Workspace, run: Run) -> Contents:
         snapshot = None if run.snapshot_id is None else snapshots.get(db, run.snapshot_id).sha256
         steered = steering.taken(db, run.id)
         logged = hash_of_metrics(db, run.id)
+        found = None if isinstance(run.config, TrainConfig) else _hash(_some(run, _measured(ws, db, run)))
     at_start = surroundings.read(folder)
     try:
         data = {path.stem: of_file(path) for path in sorted((folder / "data").glob("*.jsonl"))}
@@ -113,7 +128,7 @@ def _contents(ws: Workspace, run: Run) -> Contents:
     if not data:
         raise RunError(f"The frozen rows of {run.name} are gone from its folder, so nothing could run it again.")
     return Contents(
-        format=FORMAT,
+        format=FORMAT_MEASURED if found else FORMAT,
         run=run.name,
         stage=run.stage,
         state=run.state,
@@ -130,7 +145,23 @@ def _contents(ws: Workspace, run: Run) -> Contents:
         steered=steered,
         metrics=logged,
         checkpoints=kept,
+        measured=found,
     )
+
+
+def _some(run: Run, lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the lines, of which there must be one."""
+    first = next(lines, None)
+    if first is None:
+        raise RunError(
+            f"{run.name} measured nothing itself: either it ended too early, or all was measured by earlier runs. Bundle another one."
+        )
+    yield first
+    yield from lines
+
+
+def _measured(ws: Workspace, db: Database, run: Run) -> Iterator[bytes]:
+    return ((json.dumps(value, sort_keys=True) + "\n").encode() for value in measured.of_run(ws, db, run))
 
 
 def _metrics(db: Database, run_id: int) -> Iterator[bytes]:
@@ -138,7 +169,7 @@ def _metrics(db: Database, run_id: int) -> Iterator[bytes]:
 
 
 def lines(rows: Iterable[tuple[str, int, float | None]]) -> Iterator[bytes]:
-    """Yield logged values as the lines of a bundle's metrics; what the clock says is left out, since no run has it again."""
+    """Yield logged values as the lines of a bundle's metrics; what no run has again, such as what the clock says, is left out."""
     for name, step, value in rows:
-        if not metrics.is_of_time(name):
+        if is_repeated(name):
             yield (json.dumps([name, step, value]) + "\n").encode()

@@ -1,4 +1,4 @@
-"""What a bundle holds: a zip with `bundle.json`, the frozen rows as they lie in the run's folder, and its metrics."""
+"""What a bundle holds: a zip with `bundle.json`, the frozen rows as they lie in the run's folder, its metrics and what it measured."""
 
 import hashlib
 from pathlib import Path
@@ -6,12 +6,20 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
+from studio.runs import metrics
+
 FORMAT = "rlhf-studio-run/1"
+FORMAT_MEASURED = "rlhf-studio-run/2"
+"""Of a run that saves no model: with what it sampled or measured."""
 HEAD = "bundle.json"
 METRICS = "metrics.jsonl"
 """One row [name, step, value] a logged value, in the order of names and steps."""
-FIELDS = ("sft_checkpoint", "reward_checkpoint", "policy_checkpoint", "snapshot")
-"""Settings that name what may be called otherwise elsewhere."""
+MEASURED = "measured.jsonl"
+"""One row [name, place, value], in the order of names and places."""
+FIELDS = (
+    "sft_checkpoint", "reward_checkpoint", "policy_checkpoint", "gold_checkpoint", "checkpoint", "opponent", "checkpoints", "snapshot",
+)  # fmt: skip
+"""Settings that name what may be called otherwise elsewhere; `checkpoints` holds several names."""
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Part = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,40}$")]
@@ -60,6 +68,13 @@ class Contents(BaseModel):
     metrics: Sha256
     checkpoints: list[Saved]
     """Those that it has, by step."""
+    measured: Sha256 | None = None
+    """Of what it sampled or measured; None for a run that trains a model to keep."""
+
+
+def is_repeated(name: str) -> bool:
+    """Return whether another run of the same has the same values of a metric: neither seconds, nor how many pairs were new."""
+    return not metrics.is_of_time(name) and not name.startswith("sample/")
 
 
 def is_compared(name: str) -> bool:

@@ -7,18 +7,19 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pydantic import ValidationError
 
 from studio.errors import ImportRefused
-from studio.reproduction.contents import FORMAT, HEAD, METRICS, Contents, of_file
+from studio.reproduction.contents import FORMAT, FORMAT_MEASURED, HEAD, MEASURED, METRICS, Contents, of_file
 
 LARGEST_HEAD = 2**24
 LARGEST = 2**32
 """Bytes of the rows and of the metrics, unpacked."""
 _PIECE = 2**20
 _KIND = "rlhf-studio-run/"
+FORMATS = (FORMAT, FORMAT_MEASURED)
 
 
 class Bundle:
@@ -52,7 +53,8 @@ class Bundle:
             ImportRefused: it is damaged.
         """
         wanted = {f"data/{part}.jsonl": sha256 for part, sha256 in self.contents.data.items()}
-        for name, sha256 in (wanted | {METRICS: self.contents.metrics}).items():
+        wanted |= {METRICS: self.contents.metrics} | ({MEASURED: found} if (found := self.contents.measured) else {})
+        for name, sha256 in wanted.items():
             digest = hashlib.sha256()
             for piece in self._pieces(name):
                 digest.update(piece)
@@ -65,26 +67,41 @@ class Bundle:
         Raises:
             ImportRefused: they cannot be read.
         """
+        for name, step, value in self._rows(METRICS, "metrics"):
+            if not isinstance(value, float | int | None):
+                raise self._damaged("its metrics cannot be read")
+            yield name, step, value
+
+    def measured(self) -> Iterator[tuple[str, int, Any]]:
+        """Yield what was sampled or measured as (name, place, value); nothing for a run that trained a model to keep.
+
+        Raises:
+            ImportRefused: it cannot be read.
+        """
+        if self.contents.measured:
+            yield from self._rows(MEASURED, "results")
+
+    def _rows(self, member: str, words: str) -> Iterator[tuple[str, int, Any]]:
         try:
-            with self._open(METRICS) as lines:
+            with self._open(member) as lines:
                 while line := lines.readline(_PIECE):
                     name, step, value = json.loads(line)
-                    if not (isinstance(name, str) and isinstance(step, int) and isinstance(value, float | int | None)):
-                        raise ValueError("not a metric")
+                    if not (isinstance(name, str) and isinstance(step, int)):
+                        raise ValueError("not a row")
                     yield name, step, value
         except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError, RecursionError) as error:
-            raise self._damaged("its metrics cannot be read") from error
+            raise self._damaged(f"its {words} cannot be read") from error
 
     def _head(self) -> Contents:
         text = b"".join(self._pieces(HEAD, LARGEST_HEAD))
         try:
             given = json.loads(text)
             form = given.get("format") if isinstance(given, dict) else None
-            if isinstance(form, str) and form.startswith(_KIND) and form != FORMAT:
+            if isinstance(form, str) and form.startswith(_KIND) and form not in FORMATS:
                 raise ImportRefused(
                     f"{self.path.name} was written by a newer version of RLHF Studio: update the studio."
                 )
-            if form != FORMAT:
+            if form not in FORMATS:
                 raise self._damaged(f"its {HEAD} is not one of a bundle")
             return Contents.model_validate(given)
         except ValidationError as error:

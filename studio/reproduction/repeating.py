@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from sqlite_utils import Database
 
-from modules.config import STAGES, PPOConfig, TrainConfig
+from modules.config import STAGES, PPOConfig, StageConfig, TrainConfig
 from studio.errors import CheckpointError, ConfigError, ImportRefused, RewardError, RunError
 from studio.models import checkpoints, disk, reward_sources
 from studio.preferences import prompts, snapshots
-from studio.reproduction import surroundings
+from studio.reproduction import measured, surroundings
 from studio.reproduction.contents import FIELDS, Contents, Saved, is_compared, of_file
 from studio.reproduction.opening import Bundle
 from studio.runs import earlier_configs, prepare, revision, runs, steering
@@ -23,7 +23,7 @@ from studio.workspace import Workspace
 class Plan(NamedTuple):
     """How a bundle would be run again here."""
 
-    config: TrainConfig
+    config: StageConfig
     parents: dict[str, int]
     resumed_from: int | None
     surroundings: list[str]
@@ -57,6 +57,8 @@ def start(ws: Workspace, bundle: Bundle, found: Plan) -> Run:
     with tempfile.TemporaryDirectory(prefix=".bundle-", dir=ws.root) as folder:
         try:
             bundle.unpack_rows(Path(folder))
+            if not isinstance(found.config, TrainConfig):
+                measured.mark(Path(folder))
         except OSError as error:
             raise RunError(
                 f"The rows could not be unpacked: {error.strerror}. Free some space and try again."
@@ -84,23 +86,35 @@ def different_surroundings(found: Contents) -> list[str]:
     return said
 
 
-def _config(found: Contents, names: Mapping[str, str]) -> TrainConfig:
+def _config(found: Contents, names: Mapping[str, str]) -> StageConfig:
     """Return the settings, with the names that the checkpoints have here.
 
     Raises:
         ConfigError: this version does not know them.
     """
-    if found.stage not in STAGES or not issubclass(STAGES[found.stage], TrainConfig):
-        raise ConfigError(f"The bundle is of a stage {found.stage!r}, which trains nothing here. Update the studio.")
-    named = {field: names.get(value, value) for field, value in found.config.items() if field in FIELDS}
+    if found.stage not in STAGES:
+        raise ConfigError(
+            f"The bundle is of a stage {found.stage[:100]!r}, which this studio does not have. Update it."
+        )
+    if bool(found.measured) == issubclass(STAGES[found.stage], TrainConfig):
+        raise ConfigError(f"The bundle does not hold what a run of {found.stage} makes. Write it again.")
+    named = {field: _renamed(value, names) for field, value in found.config.items() if field in FIELDS}
     config, unread = earlier_configs.read(found.stage, json.dumps(found.config | named))
     if unread:
         raise ConfigError(
             f"The bundle has settings that this version of the studio does not know ({', '.join(unread)}), so it would not be the "
             "same run. Use the version that wrote it: " + found.revision
         )
-    assert isinstance(config, TrainConfig)
     return config
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """Return a checkpoint's name, or several between commas, as they are called here."""
+    return (
+        ", ".join(names.get(name.strip(), name.strip()) for name in value.split(","))
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _equal(db: Database, wanted: Saved, role: str) -> checkpoints.Checkpoint:

@@ -7,7 +7,7 @@ from modules.config import CurveConfig, PPOConfig, RewardConfig, SFTConfig, Stag
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import arms, prompts, ratings, snapshots, unseen
-from studio.runs import metrics, prepare, progress, runs
+from studio.runs import label_curve, metrics, prepare, progress, runs
 from studio.workspace import Database
 
 FIELDS = (
@@ -110,7 +110,14 @@ def _curve(db: Database, config: CurveConfig) -> str:
         f"{num_curves * config.num_sizes * config.num_seeds} reward models on about {sizes[0]:,} to {largest:,} labels{of_arm}, with the settings of {reward.name}: "
         f"as much training as {examples / max(num, 1):.2g} of them on all labels, and a look at the held-out votes after each."
     )
-    return " ".join(filter(None, [said, _at_pace(db, reward, epochs * examples)]))
+    enough = label_curve.FEWEST_LABELS << (config.num_sizes - 1)
+    few = (
+        f"So few are refused: the smallest of {config.num_sizes} sizes needs {label_curve.FEWEST_LABELS}, so rate until there are {enough:,}"
+        f"{' of both kinds' * config.arms}."
+        if largest < enough
+        else ""
+    )
+    return " ".join(filter(None, [said, few or _at_pace(db, reward, epochs * examples)]))
 
 
 def _base_of(db: Database, config: TrainConfig) -> str:

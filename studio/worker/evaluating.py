@@ -29,6 +29,7 @@ from studio.evaluation.results import Result, Subject
 from studio.evaluation.suites import Suite
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
+from studio.reproduction import measured
 from studio.runs import runs
 from studio.runs.runs import Run
 from studio.worker import heed, lm_eval_tasks
@@ -80,14 +81,27 @@ class _Work:
     subject: Subject
     steps: heed.Steps
     left_out: Dropped
+    is_again: bool
+    """The run repeats another one: nothing counts as measured, and nothing is stored."""
 
     def keep(self, suite: Suite, conditions: dict[str, Any], items: Sequence[scored.Item]) -> int:
-        """Store the suite as it is measured here; returns its id."""
+        """Store the suite as it is measured here; returns its id. A run that repeats another one stores nothing."""
+        if self.is_again:
+            return 0
         with self.ws.write() as db:
             return results.keep_suite(db, suite.name, suite.title, suite.kind, conditions, items)
 
-    def add(self, suite_id: int, found: Sequence[Result]) -> None:
-        """Store results."""
+    def add(self, suite: Suite, suite_id: int, found: Sequence[Result]) -> None:
+        """Store results, or note them where the run repeats another one."""
+        if self.is_again:
+            noted = [
+                measured.result(
+                    suite.name, self.config, self.subject.name, each.sample, each.place, each.scores, each.text
+                )
+                for each in found
+            ]
+            measured.note(self.ws, self.run, noted)
+            return
         with self.ws.write() as db:
             results.add(db, self.run.id, suite_id, self.subject, found)
 
@@ -96,10 +110,10 @@ class _Work:
     ) -> None:
         """Measure the items that are not measured yet, batch by batch, each batch stored at once."""
         with self.ws.read() as db:
-            done = results.places_done(db, suite_id, self.subject.name)
+            done = set() if self.is_again else results.places_done(db, suite_id, self.subject.name)
         for batch in _batches(order, size):
             if waiting := [place for place in batch if place not in done]:
-                self.add(suite_id, measure(waiting))
+                self.add(suite, suite_id, measure(waiting))
             self.steps.add(len(batch), f"{suite.name} on {self.subject.name}")
 
 
@@ -108,7 +122,7 @@ def _measure_subject(
 ) -> Dropped:
     """Measure one subject on all suites; returns the items left out and why."""
     backbone, subject = load_subject(ws, config, name, any(suite.uses_template for suite in chosen))
-    work = _Work(ws, run, config, backbone, subject, steps, Dropped())
+    work = _Work(ws, run, config, backbone, subject, steps, Dropped(), measured.is_again(ws, run))
     for suite in chosen:
         started, cpu = time.monotonic(), time.process_time()
         {"prompt": _measure_answers, "task": _measure_task}.get(suite.kind, _measure_likelihood)(work, suite)
@@ -218,7 +232,7 @@ def _measure_task(work: _Work, suite: Suite) -> None:
         on_pass=lambda: work.steps.tell(f"{what}: pass {next(passes):,} of the model"),
     )
     suite_id = work.keep(suite, _conditions(suite, work.backbone), rows.items)
-    work.add(suite_id, [Result(place, 0, scores) for place, scores in enumerate(rows.scores)])
+    work.add(suite, suite_id, [Result(place, 0, scores) for place, scores in enumerate(rows.scores)])
     if rows.hidden:
         names = ", ".join(rows.hidden)
         work.steps.notes[f"{suite.name}: no item has a number of {names}, so that cannot be shown."] = None

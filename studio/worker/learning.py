@@ -25,6 +25,7 @@ from modules.reward import RewardModule
 from studio.insights import learning_curves
 from studio.models import checkpoints
 from studio.preferences import arms
+from studio.reproduction import measured
 from studio.runs import label_curve, runs, signals
 from studio.runs.runs import Run
 from studio.worker import heed
@@ -50,7 +51,9 @@ def work(
         config: Its config.
         build: Loads the base model with the role ``reward`` for a reward model's settings and rows.
     """
-    settings = label_curve.thaw(runs.read_rows(ws, run.name, label_curve.PART))
+    frozen, is_again = label_curve.thaw(runs.read_rows(ws, run.name, label_curve.PART)), measured.is_again(ws, run)
+    with ws.read() as db:  # of a run that came as a bundle it may be called otherwise here
+        settings = frozen.model_copy(update={"sft_checkpoint": checkpoints.parents_of_run(db, run.id)["sft"]})
     rows = {
         "train": runs.read_rows(ws, run.name, "train"),
         "validation": label_curve.decided(runs.read_rows(ws, run.name, "validation")),
@@ -58,18 +61,21 @@ def work(
     plain = settings.model_copy(update={"offtopic_share": 0.0})
     module, data = build(plain, lambda part: rows.get(part, []))
     labels = [pair.row for pair in data.rows]
-    measured = [pair.row for pair in data.validation_rows]
-    label_curve.check(config, labels, measured)  # some may be too long
+    held_out = [pair.row for pair in data.validation_rows]
+    label_curve.check(config, labels, held_out)  # some may be too long
     parts, sizes = label_curve.parts(config, labels), config.sizes(label_curve.num_common(config, labels))
-    prompts = [row["prompt_id"] for row in measured]
-    with ws.write() as db:
-        described = describe(settings) | {"base": module.backbone.fingerprint}
-        curves = learning_curves.keep_all(db, described, parts, measured, prompts)
-        done = {arm: learning_curves.done(db, curve) for arm, curve in curves.items()}
+    curves: dict[str, int] = {}
+    done: dict[str, set[tuple[int, int]]] = {arm: set() for arm in parts}
+    if not is_again:
+        prompts = [row["prompt_id"] for row in held_out]
+        with ws.write() as db:
+            described = describe(settings) | {"base": module.backbone.fingerprint}
+            curves = learning_curves.keep_all(db, described, parts, held_out, prompts)
+            done = {arm: learning_curves.done(db, curve) for arm, curve in curves.items()}
     waiting = [
         (arm, size, seed) for seed in config.seeds for size in sizes for arm in parts if (size, seed) not in done[arm]
     ]
-    steps = _Steps(ws, run, settings, waiting, len(measured))
+    steps = _Steps(ws, run, settings, waiting, len(held_out))
     with ws.read() as db:
         source = checkpoints.get(db, settings.sft_checkpoint).folder / "policy"
     _be_quiet()
@@ -82,8 +88,12 @@ def work(
                 f"{_words(arm, size, seed)}: right on {sum(hits):,} of {len(hits):,} held-out votes",
                 flush=True,
             )
-            with ws.write() as db:
-                learning_curves.add(db, run.id, curves[arm], size, seed, hits)
+            if is_again:
+                right = "".join("01"[bool(hit)] for hit in hits)
+                measured.note(ws, run, [measured.hits(arm, size, seed, right)])
+            else:
+                with ws.write() as db:
+                    learning_curves.add(db, run.id, curves[arm], size, seed, hits)
             steps.end()
     except heed.Stopped:
         return (
@@ -93,7 +103,7 @@ def work(
     new = f"{len(waiting):,} reward models trained on" if waiting else "Everything was measured already:"
     what = "whether choosing pairs saves labels" if config.arms else "what more labels would bring"
     return "finished", (
-        f"{new} {sizes[0]:,} to {sizes[-1]:,} labels and measured on {len(measured):,} held-out votes. See {what} on the page "
+        f"{new} {sizes[0]:,} to {sizes[-1]:,} labels and measured on {len(held_out):,} held-out votes. See {what} on the page "
         "Insights, or with: rlhf-studio insights"
     )
 

@@ -20,6 +20,7 @@ from studio.errors import DataError
 from studio.models import base_models, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import comparisons, prompts
+from studio.reproduction import measured
 from studio.runs import metrics, runs
 from studio.runs.runs import Run
 from studio.worker import heed
@@ -52,6 +53,8 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
                 "Stopped before all answers were there; pairs are put up only at the end, so there are none. Start it again for all.",
             )
     texts = [[backbone.chat.decode(response).strip() for response in rollout.responses] for rollout in answers]
+    if measured.is_again(ws, run):
+        return _note(ws, run, rows, texts, answers)
     with ws.write() as db:
         num_pairs, num_same, num_known = _store(db, run, config, rows, texts, answers, [found[name] for name in names])
     what = "rankings" if config.put_up == "rankings" else "pairs"
@@ -73,6 +76,25 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
     with ws.write() as db:
         metrics.add(db, run.id, 0, _facts(answers) | {"sample/pairs": num_pairs, "sample/identical": num_same})
     return "finished", f"{num_pairs:,} new {what} are ready to be rated.{notes}"
+
+
+def _note(ws: Workspace, run: Run, rows: list[Row], texts: list[list[str]], answers: list[Rollout]) -> tuple[str, str]:
+    """Note the answers of a run that repeats another one; `rows` are the prompts that were answered."""
+    places = {row["prompt_id"]: place for place, row in enumerate(runs.read_rows(ws, run.name, "prompts"))}
+    found = [
+        measured.answer(
+            number, places[rows[index]["prompt_id"]], text, rollout.responses[index], rollout.end_reasons[index]
+        )
+        for number, (rollout, told) in enumerate(zip(answers, texts, strict=True))
+        for index, text in enumerate(told)
+    ]
+    measured.note(ws, run, found)
+    with ws.write() as db:
+        metrics.add(db, run.id, 0, _facts(answers))
+    return (
+        "finished",
+        f"{len(found):,} answers were sampled again. None is put up for rating: this run repeats another one.",
+    )
 
 
 def _told(number: int, one: str, several: str, done: str) -> str:

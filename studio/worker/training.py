@@ -64,6 +64,9 @@ def work(ws: Workspace, run: Run) -> Ending:
     """
     L.seed_everything(run.config.seed, verbose=False)
     os.environ.pop("PL_GLOBAL_SEED")  # or several devices would be seeded again at each fit, also after a resume
+    if not isinstance(run.config, TrainConfig):
+        has_gpu = run.config.device != "cpu" and torch.cuda.is_available()
+        _write_down(ws, run, torch.device("cuda" if has_gpu else "cpu"))
     if isinstance(run.config, SampleConfig):
         return Ending(*sampling.work(ws, run, run.config))
     if isinstance(run.config, EvaluateConfig):
@@ -214,9 +217,7 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
         trainer = _trainer(config, module, [Companion(config)], logger=False)
         _fit(trainer, module, data, has_held_out, lambda text: None)
         return Ending("finished", "")
-    with suppress(OSError):  # a bundle then says that nothing was written down
-        device, threads = _device(module.backbone.device), torch.get_num_threads()
-        surroundings.write(runs.folder(ws, run.name), device=device, threads=threads)
+    _write_down(ws, run, module.backbone.device)
     callback = StudioCallback(
         ws,
         run,
@@ -245,6 +246,12 @@ def _train(ws: Workspace, run: Run, config: Any, module: Any, data: Any) -> Endi
         raise
     callback.save(module)
     return Ending(*_last_word(callback, module, data))
+
+
+def _write_down(ws: Workspace, run: Run, device: torch.device) -> None:
+    """Write down what the run's numbers may depend on, for a bundle."""
+    with suppress(OSError):  # a bundle then says that nothing was written down
+        surroundings.write(runs.folder(ws, run.name), device=_device(device), threads=torch.get_num_threads())
 
 
 def _device(device: torch.device) -> str:

@@ -88,6 +88,13 @@ def two(prompts, responses):
     global calls
     calls += 1
     return [6.0 * ("the" in r.lower().split()) * (calls > 40) for r in responses]
+
+
+def broken(prompts, responses):
+    """No number at all after 8 calls."""
+    global calls
+    calls += 1
+    return [float("nan") if calls > 8 else 0.0 for _ in responses]
 '''
 
 
@@ -175,6 +182,11 @@ KINDS: dict[str, Kind] = dict(_healthy()) | {
         {"rewards": _reward("chance")} | FAR,
         ("the run has run its course",),
     ),
+    "broken": Kind(
+        "a reward that is not a number from some iteration on",
+        {"rewards": _reward("broken")} | SHORT,
+        (findings.NOT_FINITE,),
+    ),
     "stale": Kind(
         "samples by weights that are never renewed", {"kl_coef": 0.0} | SHORT, ("the KL is negative",), stale=True
     ),
@@ -260,15 +272,15 @@ def report(found: dict[str, list[findings.Finding]]) -> str:
         "| rule | sick runs meant for it | other sick runs | healthy runs | fresh healthy runs |",
         "|---|---|---|---|---|",
     ]
-    for rule in RULES:
-        meant = [kind for kind in found if rule.name in KINDS[kind].meant]
+    for name in (*(rule.name for rule in RULES), findings.NOT_FINITE):
+        meant = [kind for kind in found if name in KINDS[kind].meant]
         others = [kind for kind in found if kind not in (*healthy, *fresh, *meant)]
         spoke = [
-            f"{sum(rule.name in said[kind] for kind in group)} of {len(group)}" if group else "-"
+            f"{sum(name in said[kind] for kind in group)} of {len(group)}" if group else "-"
             for group in (meant, others, healthy, fresh)
         ]
         named = f" ({', '.join(meant)})" if meant else ""
-        lines.append(f"| {rule.name} | {spoke[0]}{named} | {' | '.join(spoke[1:])} |")
+        lines.append(f"| {name} | {spoke[0]}{named} | {' | '.join(spoke[1:])} |")
     return "\n".join(lines)
 
 

@@ -18,11 +18,16 @@ def bench(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "rule"), [("constant", "the scores' spread changes"), ("endless", "answers do not end")]
+    ("kind", "rule", "state"),
+    [
+        ("constant", "the scores' spread changes", "finished"),
+        ("endless", "answers do not end", "finished"),
+        ("broken", findings.NOT_FINITE, "stopped"),
+    ],
 )
-def test_the_rule_for_a_sickness_speaks_on_a_real_run_that_has_it(bench, kind, rule):
+def test_the_rule_for_a_sickness_speaks_on_a_real_run_that_has_it(bench, kind, rule, state):
     run = bench.ppo(kind, SMALL)
-    assert run.state == "finished", run.message
+    assert run.state == state, run.message
     found = {finding.rule: finding for finding in stored.read(bench.ws, findings.of_run, run)}
     assert rule in KINDS[kind].meant
     assert rule in found

@@ -12,6 +12,7 @@ from studio.checkup.findings import examine
 from studio.checkup.rules import RULES
 from studio.runs import metrics
 from studio.workspace import Workspace
+from tests.benchmarks.checkup_rates import KINDS
 from tests.support import stored
 from tests.ui import filling
 
@@ -110,6 +111,12 @@ def test_a_rule_speaks_on_a_run_that_is_sick_in_its_way(name):
     assert found[name].step >= 10
     assert found[name].said.endswith(".")
     assert found[name].advice.endswith(".")
+
+
+def test_the_benchmark_makes_a_real_run_sick_for_each_rule():
+    meant = {name for kind in KINDS.values() for name in kind.meant}
+    assert meant == {*(rule.name for rule in RULES), findings.NOT_FINITE}
+    assert sum(not kind.meant for kind in KINDS.values()) >= 10, "healthy runs"
 
 
 def test_all_rules_are_silent_on_ten_healthy_runs_and_on_one_that_has_just_begun():

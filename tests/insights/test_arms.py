@@ -1,6 +1,7 @@
 """Chosen against random labels: which arm a label has, what is refused, what is told, and what an automatic choice goes by."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -132,17 +133,17 @@ def test_a_part_of_a_comparison_is_told_as_a_part_and_takes_no_place_of_a_whole_
 
 
 @pytest.mark.parametrize(
-    ("worth", "choose", "says"),
+    ("worth", "random_share", "says"),
     [
-        (None, "uncertainty", "whether that saves labels is not measured yet"),
-        (4.0, "uncertainty", "since that saves labels. curve-1: Active choice needed 0."),
-        (1.0, "random", "has not been shown to save labels. curve-1: Active choice needed "),
-        (0.5, "random", "has not been shown to save labels. curve-1: Active choice needed "),
-        (200.0, "uncertainty", "curve-1: Not identifiable yet"),
+        (None, 0.3, "whether that saves labels is not measured yet"),
+        (4.0, 0.3, "since that saves labels. curve-1: Active choice needed 0."),
+        (1.0, 0.9, "has not been shown to save labels. curve-1: Active choice needed "),
+        (0.5, 0.9, "has not been shown to save labels. curve-1: Active choice needed "),
+        (200.0, 0.3, "until it can be told whether that saves labels. curve-1: Not identifiable yet"),
     ],
 )
 def test_an_automatic_choice_goes_by_the_newest_measurement_and_the_session_stores_it(
-    world, worth, choose, says, capsys
+    world, worth, random_share, says, capsys
 ):
     if worth:
         curves.fill_arms(world, SIZES, worth)
@@ -151,7 +152,7 @@ def test_an_automatic_choice_goes_by_the_newest_measurement_and_the_session_stor
     assert main(["session", "start", "--set", "target=20", "--workspace", str(world.root)]) == 0
     assert says in capsys.readouterr().out
     session = stored.read(world, sessions.active)
-    assert session.config.choose == choose
+    assert (session.config.choose, session.config.random_share) == ("uncertainty", random_share)
     assert says in session.reason
     assert main(["session", "card", "--workspace", str(world.root)]) == 0
     assert session.reason in capsys.readouterr().out
@@ -160,15 +161,39 @@ def test_an_automatic_choice_goes_by_the_newest_measurement_and_the_session_stor
     assert (own.config.choose, own.reason) == ("margin", "")
 
 
-def test_where_choosing_saves_nothing_new_sessions_draw_all_at_random(world):
+def test_where_choosing_saves_nothing_one_pair_in_ten_is_still_chosen_and_can_be_measured_again(ws):
+    rated.fill(ws, WORLD._replace(models=(1.0,)))
+    curves.fill_arms(ws, SIZES, 0.5)
+    before = Counter(stored.read(ws, arms.by_comparison).values())
+    add_pairs(ws, 300, start=500)
+    with ws.write() as db:
+        db.execute(
+            "INSERT INTO predictions (comparison_id, checkpoint_id, scores, preference, uncertainty, uncertainty_kind, created_at)"
+            " SELECT id, (SELECT max(id) FROM checkpoints), '[[0.0],[0.0]]', 0.5, 0.5, 'closeness', '' FROM comparisons"
+            " WHERE id IN (SELECT comparison_id FROM waiting_comparisons)"
+        )
+    config = SessionConfig(target=200, block_size=200, random_share=0.0, repeat_share=0.0, second_looks=0.0)
+    session = stored.written(ws, active_choice.start_session, config)
+    assert session.config.random_share == 0.9
+    stored.written(ws, sessions.next_showing)
+    with ws.read() as db:
+        drawn = list(db.query("SELECT arm, probability, num_behind FROM session_queue"))
+    chosen = [row for row in drawn if row["arm"] != "random"]
+    assert 5 <= len(chosen) <= 40, "one in ten of some 200"
+    assert all(row["probability"] >= 0.1 for row in chosen)
+    for _ in range(60):
+        stored.written(ws, ratings.record, stored.written(ws, sessions.next_showing).id, "left")
+    after = Counter(stored.read(ws, arms.by_comparison).values())
+    assert after["random"] > before["random"]
+    assert after["active"] > before["active"], "labels from which choosing is measured again"
+
+
+def test_who_wants_all_at_random_gets_all_at_random(world):
     curves.fill_arms(world, SIZES, 0.5)
     add_pairs(world, 40, start=500)
-    stored.written(world, active_choice.start_session, SessionConfig(target=20, random_share=0.0, repeat_share=0.0))
-    stored.written(world, sessions.next_showing)
-    with world.read() as db:
-        drawn = list(db.query("SELECT arm, probability, num_behind FROM session_queue"))
-    assert {row["arm"] for row in drawn} == {"random"}
-    assert all(row["probability"] == 1 / (row["num_behind"] + 1) for row in drawn)
+    assert (
+        stored.written(world, active_choice.start_session, SessionConfig(random_share=1.0)).config.random_share == 1.0
+    )
 
 
 def test_a_query_of_an_automatic_choice_that_nobody_settled_chooses():

@@ -9,7 +9,7 @@ import pytest
 from modules.intervals import wilson_interval
 from studio.evaluation.statistics import t_quantile
 from studio.insights import ceiling, raters
-from studio.insights.estimates import blocks, mean, share
+from studio.insights.estimates import blocks, mean, rate, share
 
 NUM = 600
 
@@ -66,6 +66,17 @@ def test_the_interval_of_a_mean_covers_the_truth_at_its_nominal_rate():
         covered += found.low <= 0.0 <= found.high
     assert within(covered / NUM)
     assert math.isnan(mean([1.0, 2.0], [7, 7]).low)
+
+
+def test_the_interval_of_a_rate_covers_the_truth_at_its_nominal_rate():
+    rng, truth, covered = np.random.default_rng(4), 0.9 / 10, 0
+    for _ in range(NUM):
+        found = rate(rng.random(60) < 0.9, rng.gamma(2.0, 5.0, 60))
+        covered += found.low <= truth <= found.high
+    assert within(covered / NUM)
+    assert rate([1, 0, 1], [10.0, 10.0, 20.0]).value == 2 / 40
+    assert math.isnan(rate([1], [0.0]).value)
+    assert math.isnan(rate([1], [5.0]).low)
 
 
 def test_where_all_votes_agree_those_of_one_prompt_count_once():

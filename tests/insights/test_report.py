@@ -71,7 +71,7 @@ def test_an_honest_reward_model_is_told_from_one_that_boasts_and_one_that_knows_
     found = {model.name: model for model in insights(ws).reward_models}
     assert list(found) == [ignorant, boaster, honest], "the newest first"
     assert found[honest].accuracy == found[boaster].accuracy
-    assert found[honest].accuracy.num == sum(stretch.figure.num for stretch in found[honest].over_time)
+    assert found[honest].accuracy.num == sum(stretch.accuracy.num for stretch in found[honest].over_time)
     assert covers(found[ignorant].accuracy, 0.5)
     assert found[ignorant].log_loss.value == pytest.approx(math.log(2))
     assert found[honest].log_loss.high < found[boaster].log_loss.low
@@ -96,6 +96,21 @@ def test_accuracy_is_given_for_each_part_and_the_parts_make_the_whole(ws):
         assert len(parts) > 1
         assert sum(part.num for part in parts) == found.accuracy.num
         assert pooled(parts) == pytest.approx(found.accuracy.value)
+
+
+def test_log_loss_and_what_was_said_are_given_over_time_and_for_each_part_and_tell_a_boasting_model(ws):
+    rated.fill(ws, World(num=400, raters=("person", "other"), models=(1.0, 3.0), ties=0.0, error=0.0))
+    boasting, honest = insights(ws).reward_models
+    for model in (boasting, honest):
+        for kind in ("strength", "chosen", "length", "category", "rater", "time"):
+            parts = model.over_time if kind == "time" else [group for group in model.groups if group.kind == kind]
+            weights = [part.accuracy.num for part in parts]
+            loss = sum(part.log_loss.value * num for part, num in zip(parts, weights, strict=True)) / sum(weights)
+            assert loss == pytest.approx(model.log_loss.value), "without ties all predicted votes are decided"
+            assert all(part.log_loss.num == part.accuracy.num for part in parts)
+    for part in honest.groups:
+        assert abs(part.said - part.accuracy.value) < 0.12, part
+    assert all(part.said > part.accuracy.value + 0.05 for part in boasting.groups)
 
 
 def test_who_prefers_the_longer_answer_is_found_out(ws):
@@ -144,8 +159,15 @@ def test_pace_ties_and_skips_are_given_block_by_block(ws):
     blocks = insights(ws).over_time
     assert [block.first for block in blocks[1:]] == [block.last + 1 for block in blocks[:-1]]
     assert blocks[-1].last == 550
-    pace = sum(block.per_hour for block in blocks) / len(blocks)
+    pace = sum(block.per_hour.value for block in blocks) / len(blocks)
     assert 270 < pace < 360, "ten seconds a judgement, and a tenth of them are skips"
+    assert all(block.per_hour.low < block.per_hour.value < block.per_hour.high for block in blocks)
+    every = insights(ws).all_time
+    assert (every.first, every.last, every.per_hour.num) == (1, 550, 550)
+    assert every.per_hour.value == pytest.approx(pace, rel=0.05), (
+        "each block begins with a vote whose pause is left out"
+    )
+    assert every.per_hour.high - every.per_hour.low < min(b.per_hour.high - b.per_hour.low for b in blocks)
     assert pooled([block.skips for block in blocks]) == pytest.approx(0.1, abs=4 * math.sqrt(0.1 * 0.9 / 550))
     assert pooled([block.ties for block in blocks]) == pytest.approx(0.2, abs=4 * math.sqrt(0.2 * 0.8 / 450))
 

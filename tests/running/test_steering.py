@@ -98,7 +98,7 @@ def test_a_run_takes_other_values_between_two_iterations_and_its_resume_and_its_
         with opening.opened(path) as bundle:
             again = repeating.start(ws, bundle, stored.read(ws, repeating.plan, bundle))
             again = wait(ws, launcher.start(ws, again).name, lambda r: r.is_ended)
-            assert stored.read(ws, differences.between, bundle, again).are_none
+            assert differences.between(ws, bundle, again).are_none
 
 
 def test_what_is_asked_is_taken_once_the_newest_value_last_and_what_is_due_later_waits(ws, going):

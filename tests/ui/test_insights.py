@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from studio.insights import active_choice, consistency, learning_curves, report
+from studio.preferences import snapshots
 from studio.runs import runs
 from studio.workspace import Workspace
 from tests.support import curves as curves_of_labels
@@ -54,7 +55,12 @@ def test_the_curve_of_a_reward_run_is_drawn_under_the_noise_ceiling_where_someth
     drawn = stored.read(full_ws, curves.draw, name, [], 0, False)
     ceiling = stored.read(full_ws, consistency.noise_ceiling)
     assert drawn.count('class="limit"') == 1, "on the accuracy and nowhere else"
-    assert f"noise ceiling, at most {ceiling.value:.0%} (from {ceiling.num} repeats)" in drawn
+    with full_ws.write() as db:
+        agreed = snapshots.freeze(db, snapshots.Recipe(raters="majority"))
+        db.execute("UPDATE runs SET snapshot_id = ? WHERE name = ?", [agreed.id, name])
+    of_many = stored.read(full_ws, curves.draw, name, [], 0, False)
+    assert 'class="limit"' not in of_many, "what raters agreed on has another ceiling than single votes"
+    assert f"ceiling at most {ceiling.value:.0%}, {ceiling.num} repeats" in drawn
 
 
 def test_every_share_of_the_page_says_how_sure_it_is_and_from_how_many(world):
@@ -158,6 +164,7 @@ def test_a_learning_curve_is_started_from_the_page_which_says_what_it_would_take
     labels = page.locator("#insight-labels")
     expect(labels).to_contain_text("No learning curve has been measured yet.")
     expect(labels).to_contain_text("25 reward models on about 0 to 12 labels, with the settings of reward-1@30")
+    expect(labels).to_contain_text("So few are refused: the smallest of 5 sizes needs 4, so rate until there are 64.")
     curves_of_labels.fill(full_ws, (50, 100, 200, 400, 800), num_seeds=1)
     expect(labels.locator("figure polyline")).to_have_count(1)
     expect(labels).to_contain_text("1 of 5 seeds are measured")
@@ -173,8 +180,42 @@ def test_curves_on_chosen_and_random_labels_are_drawn_with_a_band_each_and_what_
     found = stored.read(full_ws, active_choice.newest)
     section = drawn.partition('id="insight-choice"')[2].partition("</section>")[0]
     assert found.sentence in section
+    assert f"sessions whose choice is auto: {found.consequence}".lower() in section.lower()
+    assert '<a class="go" href="#train/curve">Measure it again</a>' in section
     assert [section.count(f'class="{name}"') for name in ("band", "band c1", "line c0", "line c1")] == [1, 1, 1, 1]
     named = dict(json.loads(unescape(re.search(r'data-points="(.*?)"', section)[1])))
     assert named["chosen"] == [[p.size, pytest.approx(p.accuracy)] for p in found.active]
     assert named["random"] == [[p.size, pytest.approx(p.accuracy)] for p in found.random]
     assert "No learning curve has been measured yet" in drawn, "of all labels there is none"
+
+
+def test_the_ceiling_is_drawn_over_chosen_and_random_labels_and_its_words_stay_inside_the_plot(full_ws):
+    rated.fill(full_ws, World(num=60, repeats=40, models=()))
+    curves_of_labels.fill_arms(full_ws, (50, 100, 200, 400, 800), 4.0)
+    drawn = drawing.page(stored.read(full_ws, report.read))
+    section = drawn.partition('id="insight-choice"')[2].partition("</section>")[0]
+    assert section.count('class="limit"') == 1
+    room = charts.WIDTH - charts.RIGHT - charts.LEFT
+    for words in ("ceiling at most 92%, 190 repeats", "ceiling at most 100%, 100,000,000 repeats and more"):
+        markup = chart("a", "", [Curve("b", [(1, 0.5), (2, 0.6)])], limit=Limit(0.9, 0.8, 1.0, words))
+        assert ("textLength" in markup) == (len(words) * charts.LETTER > room - 8)
+
+
+def test_what_is_expected_of_more_labels_is_drawn_with_its_interval(full_ws):
+    curves_of_labels.fill(full_ws, (50, 100, 200, 400, 800), num_held_out=4000)
+    curve = stored.read(full_ws, learning_curves.newest)
+    band = drawing._expected(curve)
+    now, twice = curve.forecast.law.at(800), curve.forecast.twice
+    assert band.low[0] == band.high[0] == (800, now)
+    assert band.low[-1] == (1600, pytest.approx(now + twice.low))
+    assert band.high[-1] == (1600, pytest.approx(now + twice.high))
+
+
+def test_few_judgements_are_told_as_figures_with_intervals_and_no_chart_of_one_dot(full_ws):
+    found = stored.read(full_ws, report.read)
+    section = drawing.page(found).partition('id="insight-pace"')[2].partition("</section>")[0]
+    speed = found.all_time.per_hour
+    assert f"votes an hour of active time, {speed.low:,.0f} to {speed.high:,.0f}, from 12 judgements" in section
+    assert "<figure" not in section
+    for cell in re.findall(r'<td class="num">(<b>.*?)</td>', section):
+        assert SHARE.match(re.sub("<.*?>", "", cell)), cell

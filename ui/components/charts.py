@@ -16,6 +16,8 @@ from ui.components.html import number
 WIDTH, HEIGHT = 340, 168
 LEFT, RIGHT, TOP, BOTTOM = 42, 100, 12, 24
 LABEL_GAP = 15
+LETTER = 5.5
+"""Width of a letter of the small words, on average."""
 FILES = (
     '<p class="files"><button type="button" data-table>Table</button> <button type="button" data-file="svg">SVG</button> '
     '<button type="button" data-file="png">PNG</button></p>'
@@ -259,10 +261,12 @@ def _limit(limit: Limit | None, to_y) -> str:
         return ""
     y, top, bottom = (to_y(each) for each in (limit.value, limit.high, limit.low))
     at = y - 5 if y > TOP + 14 else y + 14
+    room = WIDTH - RIGHT - LEFT - 8
+    tight = f' textLength="{room}" lengthAdjust="spacingAndGlyphs"' if len(limit.words) * LETTER > room else ""
     return (
         f'<rect class="limit-band" x="{LEFT}" y="{top:.1f}" width="{WIDTH - RIGHT - LEFT}" height="{max(bottom - top, 1):.1f}"/>'
         f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text class="tick limit-words" x="{LEFT + 4}" y="{at:.1f}">{escape(limit.words)}</text>'
+        f'<text class="tick limit-words" x="{LEFT + 4}" y="{at:.1f}"{tight}>{escape(limit.words)}</text>'
     )
 
 

@@ -8,5 +8,5 @@ def of(ceiling: Estimate) -> Limit | None:
     """Return the limit with its words; None where nothing was judged twice."""
     if not ceiling.num:
         return None
-    words = f"noise ceiling, at most {ceiling.value:.0%} (from {ceiling.num:,} repeats)"
+    words = f"ceiling at most {ceiling.value:.0%}, {ceiling.num:,} repeats"
     return Limit(ceiling.value, ceiling.low, ceiling.high, words)

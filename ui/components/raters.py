@@ -10,3 +10,8 @@ WORDS = {
 def words(rater: str) -> str:
     """Return whose votes they are; names of other tools' raters stay."""
     return WORDS.get(rater, rater)
+
+
+def who(rater: str) -> str:
+    """Return who it is."""
+    return "you" if rater == "person" else words(rater)

@@ -39,7 +39,7 @@ def page(found: Insights, cost: str = "") -> str:
         ("choice", "Does choosing pairs save labels?", _choice(found.active_choice)),
         ("habits", "Side and length", _habits(found)),
         ("raters", "Do raters agree with each other?", _raters(found)),
-        ("pace", "Pace, ties and skips", _pace(found.over_time)),
+        ("pace", "Pace, ties and skips", _pace(found.all_time, found.over_time)),
     ]
     body = "".join(f'<section id="insight-{key}"><h2>{title}</h2>{drawn}</section>' for key, title, drawn in sections)
     return f'<div class="insights"><p class="quiet">{_read(found)}</p>{body}</div>'
@@ -122,14 +122,31 @@ def _model(model: RewardModel, ceiling: Estimate) -> str:
         f"The mean distance from it is {model.calibration_error:.3f} (ece), {'more than' if is_off else 'within what'} chance gives a "
         f"perfectly calibrated model: 95 % stay below {model.calibration_noise:.3f} at {model.accuracy.num:,} votes."
     )
-    return f'{figures}<div class="charts">{_accuracy(model, ceiling)}{reliability_curve.figure(model.points, note)}</div>{_parts(model)}'
+    over_time = f"{_accuracy(model, ceiling)}{_loss(model)}" if len(model.over_time) > 1 else ""
+    drawn = f"{over_time}{reliability_curve.figure(model.points, note)}"
+    return f'{figures}<div class="charts">{drawn}</div>{_parts(model)}'
 
 
 def _accuracy(model: RewardModel, ceiling: Estimate) -> str:
     """Draw the accuracy of one stretch of votes after the other, under the noise ceiling."""
-    curve, band = _line("accuracy", [(each.last, each.figure) for each in model.over_time])
-    sentence = f"Share of decided votes that it foresaw, over {model.accuracy.num:,} votes in the order they were given; the band is the 95 % interval."
-    return chart("accuracy over time", sentence, [curve], band, "vote", limit=noise_limit.of(ceiling))
+    curve, band = _line("accuracy", [(each.last, each.accuracy) for each in model.over_time])
+    said = Curve("said", [(each.last, each.said) for each in model.over_time], is_dashed=True)
+    sentence = (
+        f"Share of decided votes that it foresaw, {_in_parts(model)}; the band is the 95 % interval. Dashed, said: the probability that it "
+        f"gave to it, which is the same where it is calibrated{'; above, the noise ceiling with its interval' * bool(ceiling.num)}."
+    )
+    return chart("accuracy over time", sentence, [curve, said], band, "vote", limit=noise_limit.of(ceiling))
+
+
+def _loss(model: RewardModel) -> str:
+    curve, band = _line("log-loss", [(each.last, each.log_loss) for each in model.over_time])
+    sentence = f"Log-loss of decided votes, {_in_parts(model)}; the band is the 95 % interval. Guessing gives 0.693."
+    return chart("log-loss over time", sentence, [curve], band, "vote")
+
+
+def _in_parts(model: RewardModel) -> str:
+    first = model.over_time[0]
+    return f"{model.accuracy.num:,} in the order they were given, {first.last - first.first + 1:,} at a time"
 
 
 def _parts(model: RewardModel) -> str:
@@ -138,11 +155,18 @@ def _parts(model: RewardModel) -> str:
         parts: list[Group] = [group for group in model.groups if group.kind == kind]
         if parts:
             rows += f'<tr><th class="part" colspan="3" scope="rowgroup">right, by {title}</th></tr>'
-            rows += "".join(_row(_named(part), "", part.accuracy, "votes", 0.5) for part in parts)
+            rows += "".join(_row(_named(part), "", part.accuracy, "votes", 0.5, _said(part)) for part in parts)
     rows += '<tr><th class="part" colspan="3" scope="rowgroup">prefers the longer answer, where they differ</th></tr>'
     rows += _row("the reward model", "", model.longer, "votes", 0.5)
     rows += _row("the raters, on the same votes", "", model.rater_longer, "votes", 0.5)
     return _table(rows)
+
+
+def _said(part: Group) -> str:
+    """Say what the model had said of these votes, and its log-loss."""
+    loss = part.log_loss
+    interval = "" if math.isnan(loss.low) else f" ({loss.low:.2f} to {loss.high:.2f})"
+    return f"said\u00a0{part.said:.0%}; log-loss {loss.value:.2f}{interval}"
 
 
 def _named(part: Group) -> str:
@@ -199,9 +223,22 @@ def _learning(curve: LearningCurve) -> str:
     if curve.forecast:
         first, last = points[0].size, 2 * points[-1].size
         xs = [round(first * (last / first) ** (step / NUM_FITTED)) for step in range(NUM_FITTED + 1)]
-        lines.append(Curve("fit", [(x, curve.forecast.law.at(x)) for x in xs], is_dashed=True))
-    sentence = "Share of held-out votes foreseen, by labels; dashed: the closest power law, to twice as many."
+        line = [(x, curve.forecast.law.at(x)) for x in xs]
+        lines.append(Curve("fit", line, is_dashed=True, band=_expected(curve)))
+    sentence = (
+        f"Share of {curve.num_held_out:,} held-out votes foreseen, by labels. Dashed: the closest power law, to twice as many, with the 95 % interval "
+        f"of the gain{'; above, the noise ceiling with its interval' * bool(curve.ceiling.num)}."
+    )
     return chart("accuracy by labels", sentence, lines, band, "labels", limit=noise_limit.of(curve.ceiling))
+
+
+def _expected(curve: LearningCurve) -> Band:
+    """Return the interval of what is expected of more labels; it begins at the largest size, as a point."""
+    assert curve.forecast
+    num = curve.points[-1].size
+    now = curve.forecast.law.at(num)
+    ends = [(num, now, now), *((num + gain.more, now + gain.low, now + gain.high) for gain in curve.gains)]
+    return Band([(x, low) for x, low, _ in ends], [(x, high) for x, _, high in ends])
 
 
 def _choice(found: ActiveChoice | None) -> str:
@@ -216,11 +253,12 @@ def _choice(found: ActiveChoice | None) -> str:
     unfinished = f'<p class="quiet">{escape(found.unfinished)}</p>' if found.unfinished else ""
     about = (
         f"{found.run}: reward models on parts of {found.snapshot}, on labels that sessions chose and on labels that the same sessions drew at "
-        f"random, measured on {found.num_held_out:,} held-out votes on pairs that were not chosen, of {found.num_prompts:,} prompts. Sessions go by it where "
-        "their choice is auto."
+        f"random, measured on {found.num_held_out:,} held-out votes on pairs that were not chosen, of {found.num_prompts:,} prompts."
     )
+    auto = f"Sessions whose choice is auto: {found.consequence[0].lower()}{found.consequence[1:]}"
+    again = '<p><a class="go" href="#train/curve">Measure it again</a></p>'
     drawn = f'<div class="charts">{_arms(found)}</div>' if found.active and found.random else ""
-    return f'<p class="about">{escape(about)}</p>{said}{unfinished}{drawn}'
+    return f'<p class="about">{escape(about)}</p>{said}<p class="about">{escape(auto)}</p>{unfinished}{drawn}{again}'
 
 
 def _arms(found: ActiveChoice) -> str:
@@ -228,8 +266,11 @@ def _arms(found: ActiveChoice) -> str:
         Curve(name, [(p.size, p.accuracy) for p in points], band=_seeds(points))
         for name, points in (("chosen", found.active), ("random", found.random))
     ]
-    sentence = f"Share of held-out votes foreseen, by labels; the bands go from the lowest to the highest of {found.num_seeds:,} seeds."
-    return chart("chosen and random labels", sentence, lines, None, "labels")
+    sentence = (
+        f"Share of {found.num_held_out:,} held-out votes foreseen, by labels; the bands go from the lowest to the highest of {found.num_seeds:,} seeds"
+        f"{'; above, the noise ceiling with its interval' * bool(found.ceiling.num)}."
+    )
+    return chart("chosen and random labels", sentence, lines, None, "labels", limit=noise_limit.of(found.ceiling))
 
 
 def _seeds(points: Sequence[Point]) -> Band:
@@ -254,7 +295,7 @@ def _raters(found: Insights) -> str:
         return '<p class="quiet">No pair of these was judged by two raters.</p>'
     lines = [("Krippendorff’s alpha, all", found.agreement.alpha)]
     lines += [
-        (f"Cohen’s kappa, {raters.words(each.one)} and {raters.words(each.other)}", each.kappa)
+        (f"Cohen’s kappa, {raters.who(each.one)} and {raters.who(each.other)}", each.kappa)
         for each in found.agreement.kappas
     ]
     head = "".join(f'<th scope="col"{"" if n == 0 else " class=num"}>{name}</th>' for n, name in enumerate(BETWEEN))
@@ -270,16 +311,31 @@ def _raters(found: Insights) -> str:
     )
 
 
-def _pace(over_time: Sequence[Block]) -> str:
-    if not over_time:
+def _pace(found: Block | None, over_time: Sequence[Block]) -> str:
+    """Draw pace, ties and skips of all judgements, and, where there are several blocks, their course."""
+    if found is None:
         return '<p class="quiet">None of these was judged in this studio.</p>'
-    pace = [(block.last, block.per_hour) for block in over_time if not math.isnan(block.per_hour)]
-    num = f"{over_time[-1].last:,} judgements in blocks of {over_time[0].last - over_time[0].first + 1:,}"
+    speed = found.per_hour
+    interval = "" if math.isnan(speed.low) else f", {speed.low:,.0f} to {speed.high:,.0f}"
+    figure = (
+        f'<div class="figures"><div><b class="num">{speed.value:,.0f}</b><span>votes an hour of active time{interval}, from '
+        f"{_votes(speed, 'judgements')}</span></div></div>"
+        if speed.num
+        else '<p class="quiet">How long they took is not known.</p>'
+    )
+    rows = _row("ties", "and both-bad, of votes on pairs", found.ties, "votes")
+    rows += _row("skips", "of all judgements", found.skips, "judgements")
+    return f"{figure}{_table(rows)}{_course(over_time) if len(over_time) > 1 else ''}"
+
+
+def _course(over_time: Sequence[Block]) -> str:
+    num = f"{over_time[-1].last:,} judgements, {over_time[0].last - over_time[0].first + 1:,} at a time; the band is the 95 % interval"
+    pace, pace_band = _line("an hour", [(block.last, block.per_hour) for block in over_time])
     ties, ties_band = _line("ties", [(block.last, block.ties) for block in over_time])
     skips, skips_band = _line("skips", [(block.last, block.skips) for block in over_time])
     return (
         '<div class="charts">'
-        + chart("pace", f"Votes an hour of active time, {num}.", [Curve("an hour", pace)], None, "judgement")
+        + chart("pace", f"Votes an hour of active time, {num}.", [pace], pace_band, "judgement")
         + chart("ties", f"Ties and both-bad among votes on pairs, {num}.", [ties], ties_band, "judgement")
         + chart("skips", f"Skips among all judgements, {num}.", [skips], skips_band, "judgement")
         + "</div>"
@@ -300,8 +356,9 @@ def _table(rows: str) -> str:
     return f'<table class="shares"><tbody>{rows}</tbody></table>'
 
 
-def _row(name: str, about: str, found: Estimate, what: str, chance: float | None = None) -> str:
-    return shares.row(name, about, found[:3] if found.num else None, _votes(found, what), chance)
+def _row(name: str, about: str, found: Estimate, what: str, chance: float | None = None, more: str = "") -> str:
+    counted = _votes(found, what) + (f"; {more}" if more else "")
+    return shares.row(name, about, found[:3] if found.num else None, counted, chance)
 
 
 def _votes(found: Estimate, what: str = "votes") -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from modules.metrics import sentence
-from studio.insights import consistency
+from studio.insights import learning_curves
 from studio.runs import metrics, reward_evaluation, runs, seeds, steering
 from studio.runs import run_pages as shelf
 from studio.runs.metrics import Thinned
@@ -137,7 +137,7 @@ def draw(db: Database, chosen: str, others: Any, smoothing: Any, is_log: Any, zo
     }  # fmt: skip
     frame = steps or (first, last)
     titles = sorted(charts, key=lambda title: (ORDER.index(title) if title in ORDER else len(ORDER), title))
-    limits = {"accuracy": noise_limit.of(consistency.noise_ceiling(db))} if "accuracy" in charts else {}
+    limits = {"accuracy": noise_limit.of(learning_curves.ceiling_of(db, run))} if "accuracy" in charts else {}
     steered = [(each.step + 1, str(each)) for each in steering.of_run(db, run.id) if each.step is not None]
     drawn: dict[str, list[str]] = {}
     numbers: dict[str, list[str]] = {}

@@ -35,10 +35,11 @@ document.addEventListener("click", (event) => {
   const row = event.target.closest?.("#run-rollouts tr")?.querySelector("[data-rollout]");
   if (!row || event.target.closest("a")) return;
   props.value = row.dataset.rollout;
+  trigger("clear");
   trigger("submit");
 });
 """
-"""A click on a row chooses its response."""
+"""A click on a row chooses its response, and clears what was compared with the one before."""
 
 
 class Asked(NamedTuple):
@@ -107,8 +108,9 @@ def build(ws: Workspace, chosen: gr.Textbox, seen: gr.Textbox, resident: Residen
             under = html.html(elem_id="rollout-under")
             traced = html.html(elem_id="rollout-trace")
     asked = on(compare.click, partial(_compare, ws, resident), [chosen, picked, everywhere, other], [under])
-    # Before the response is shown: later, it could take away what the next press of Compare has brought.
-    on(picked.submit, str, None, [under], cancels=[asked])
+    # In the browser, and an event of its own: Gradio repeats all handlers of `submit` when one of them was asked for twice, and a late
+    # repetition would take away what was asked of this response meanwhile.
+    picked.clear(None, None, [under], js="() => ''", cancels=[asked], api_visibility="private")
     wanted = [chosen, picked, everywhere, search, sort, end, *bounds]
     # One event for all: an earlier answer that comes late would take the place of a later page.
     listed = any_of([seen, chosen, everywhere, search, sort, end, *bounds, place], "change", picked.submit)
