@@ -9,11 +9,10 @@ from studio.errors import CheckpointError, ConfigError, DataError, RewardError
 from studio.evaluation import best_of, suites
 from studio.evaluation.suites import Suite
 from studio.models import base_models, checkpoints, parents, reward_sources
+from studio.models.base_names import BASE
 from studio.models.checkpoints import Checkpoint
 from studio.workspace import Workspace
 
-BASE = "base"
-"""Stands for the pretrained model among the checkpoints."""
 PART = "suites"
 """Part of the run's frozen rows: one row a suite."""
 

@@ -31,6 +31,7 @@ from studio import redaction
 from studio.errors import CheckpointError, ConfigError, DataError
 from studio.evaluation import plan
 from studio.models import base_models, checkpoints, parents, reward_sources
+from studio.models.base_names import BASE
 from studio.models.checkpoints import Checkpoint
 from studio.models.parents import Traits
 from studio.preferences import prompts, snapshots
@@ -171,7 +172,7 @@ def parents_of(ws: Workspace, config: StageConfig) -> dict[str, Checkpoint]:
             return {"sft": sft, "policy": policy} | ({"reward": reward} if reward else {})
         case SampleConfig():
             policy = _resolve(ws, config.checkpoint, *checkpoints.POLICIES)
-            opponent = _resolve(ws, config.opponent, *checkpoints.POLICIES) if config.opponent else None
+            opponent = None if config.opponent in ("", BASE) else _resolve(ws, config.opponent, *checkpoints.POLICIES)
             return {"policy": policy} | ({"opponent": opponent} if opponent else {})
     return {}
 

@@ -193,3 +193,16 @@ def test_a_comparison_is_started_votes_are_given_and_the_leaderboard_moves(ws, s
     page.locator("#page-home-button").click()
     page.locator("#page-evaluate-button").click()
     expect(page.locator("#leaderboard .versus")).to_contain_text("Won 9, tied 0, lost 3. Not decided")
+
+
+@pytest.mark.browser
+def test_the_pretrained_model_can_be_one_of_the_two_and_no_name_is_seen_while_rating(ws, serve, visit, monkeypatch):
+    monkeypatch.setattr(prefetch, "look_after", lambda *_: None)
+    filling.add_texts(ws, 4)
+    name = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    page = visit(serve(ws).url + f"#{html.versus_link('base', name, 5)}")
+    expect(page.locator("#versus-one input")).to_have_value("base")
+    page.locator("#versus-start").click()
+    expect(page.get_by_role("tab", name="Rate")).to_have_attribute("aria-selected", "true")
+    (session,) = stored.read(ws, sessions.list_all)
+    assert (session.config.checkpoint, session.config.opponent, session.config.target) == (name, "base", 5)

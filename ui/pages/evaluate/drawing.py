@@ -4,8 +4,9 @@ from functools import partial
 from html import escape
 
 from studio.evaluation import distances, report
-from studio.evaluation.comparison import Comparison, Flip, Line, shown
+from studio.evaluation.comparison import Comparison, Flip, Line
 from studio.evaluation.distances import Distances
+from studio.models.base_names import shown
 from ui.components import html
 
 VERDICT = report.HEADS.index("Verdict")
