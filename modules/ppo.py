@@ -85,7 +85,7 @@ class PPOModule(StageModule):
         self.objective = part(Objective, config)
         self.surrogate = part(Surrogate, config)
         self.kl_controller = KLController(config.kl_coef, config.kl_target)
-        self.selection = Selection(config.kl_budget, config.tax_budget)
+        self.selection = Selection(config.kl_budget, config.tax_budget, config.tax_suite)
         self.milestones = Milestones(milestones.parse(config.save_at_kl))
         self.score_center: float | None = None
         """Mean score of the SFT policy's responses or of demonstrations, measured at the start."""
@@ -107,6 +107,8 @@ class PPOModule(StageModule):
         """Optimizer steps of the next iteration that the weights have already, and of how many: not 0 where one failed."""
         self.latest_eval_samples: list[Sample] = []
         """The last validation's responses, in the order of the data module's ``validation_prompts``."""
+        self.suite_cost: float | None = None
+        """The judged role's score on `tax_suite`, turned so that less is better; a callback sets it in on_validation_epoch_end."""
         self._held_out: dict[str, float] = {}
 
     @classmethod
@@ -198,7 +200,7 @@ class PPOModule(StageModule):
     def on_validation_epoch_end(self) -> None:
         """Report, and compare with the best policy so far."""
         self.evaluated_at = self.step_index
-        self.selection.consider(self.step_index, self._held_out)
+        self.selection.consider(self.step_index, self._held_out, self.suite_cost)
         if self._held_out:
             self.log_dict(self._held_out | {"step": float(self.step_index)})
 

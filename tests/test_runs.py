@@ -22,7 +22,7 @@ from studio.database.schema import ratings
 from studio.errors import BaseModelError, CheckpointError, ConfigError, DataError, RunError, WorkspaceError
 from studio.models import checkpoints
 from studio.preferences import prompts
-from studio.runs import gpus, launcher, marks, memory_fit, metrics, prepare, processes, queue, runs
+from studio.runs import budgets, gpus, launcher, marks, memory_fit, metrics, prepare, processes, queue, runs
 from studio.workspace import Workspace
 from tests.support import stored
 
@@ -430,9 +430,9 @@ def test_a_run_hands_on_its_chosen_checkpoint_and_goes_on_from_its_last(ws):
 def test_a_budget_without_anything_to_measure_it_on_is_refused(budget, missing):
     has = {"has_prompts": missing != "prompts", "has_demonstrations": missing != "demonstrations"}
     with pytest.raises(DataError, match=f"held-out {missing}"):
-        prepare._check_budgets(PPOConfig(**budget), **has)
-    prepare._check_budgets(PPOConfig(), **has)
-    prepare._check_budgets(PPOConfig(**budget), has_prompts=True, has_demonstrations=True)
+        budgets.check(PPOConfig(**budget), **has)
+    budgets.check(PPOConfig(), **has)
+    budgets.check(PPOConfig(**budget), has_prompts=True, has_demonstrations=True)
 
 
 @pytest.mark.parametrize("copied", [0, 5, 8])

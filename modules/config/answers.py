@@ -15,7 +15,7 @@ class SampleConfig(StageConfig):
     checkpoint: str = ""
     """The policy that answers; leave empty for the newest policy, else the newest SFT checkpoint."""
     opponent: str = ""
-    """A second checkpoint that answers too, with the same seeds; empty compares two samples of one policy."""
+    """A second checkpoint that answers too, with the same seeds, or base for the pretrained model of the first; empty compares two samples of one policy."""
     num_prompts: PositiveInt = 100
     """Prompts to answer, drawn by the seed."""
     responses_per_prompt: Annotated[int, Field(ge=2, le=9)] = 2
@@ -36,6 +36,13 @@ class SampleConfig(StageConfig):
     """Longest response in tokens."""
     batch_size: PositiveInt = 64
     """Responses generated together."""
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _is_not_base(cls, name: str) -> str:
+        if name == "base":
+            raise ValueError("base answers next to one of its checkpoints: name that here, and base as opponent")
+        return name
 
 
 class EvaluateConfig(StageConfig):

@@ -234,7 +234,9 @@ class PPOConfig(TrainConfig):
     kl_budget: NonNegativeFloat = 0.0
     """Hand on the policy with the best held-out score among those measured within this KL per response, in nats; 0 for no limit."""
     tax_budget: NonNegativeFloat = 0.0
-    """Do not hand on a policy whose held-out loss (eval/tax_loss, else eval/demonstration_loss) rose by more than this share, such as 0.05; 0 for no limit. Suites of eval_suites do not count here: look at their curves."""
+    """Do not hand on a policy whose held-out loss (eval/tax_loss, else eval/demonstration_loss) rose by more than this share, such as 0.05; 0 for no limit. With tax_suite the same of a suite."""
+    tax_suite: str = ""
+    """Measure tax_budget on this suite of eval_suites instead of the held-out loss: at 0.05, no policy is handed on whose score there is worse than the start's by more than 5 % of it. With few items that is noise: raise eval_suite_items."""
     max_prompt_length: Annotated[int, Field(ge=1)] = 256
     """Longer prompts are dropped and counted."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 96

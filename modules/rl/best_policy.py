@@ -17,7 +17,8 @@ class Measured(NamedTuple):
     score: float
     kl: float
     loss: float | None
-    """On held-out demonstrations, in nats per token: those left out of PPO where there are any, else all."""
+    """What the tax budget limits: the loss on held-out demonstrations, in nats per token (on those left out of PPO where there are
+    any, else on all), or a suite's score, turned so that less is better."""
 
 
 @dataclass
@@ -26,13 +27,15 @@ class Selection:
 
     Attributes:
         kl_budget: Greatest KL per held-out response, in nats; 0 for no limit.
-        tax_budget: Greatest rise of the held-out loss as a share of the start's; 0 for no limit.
-        start_loss: Held-out loss of the first policy measured.
+        tax_budget: Greatest rise of the held-out loss as a share of the start's, or fall of the suite's score; 0 for no limit.
+        tax_suite: Name of the suite that is measured for it; empty for the held-out loss.
+        start_loss: Loss or cost of the first policy measured.
         best: The choice, if any policy was within the budgets.
     """
 
     kl_budget: float = 0.0
     tax_budget: float = 0.0
+    tax_suite: str = ""
     start_loss: float | None = None
     best: Measured | None = None
 
@@ -41,11 +44,17 @@ class Selection:
         """True with a budget."""
         return self.kl_budget > 0 or self.tax_budget > 0
 
-    def consider(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Take account of a held-out measurement; on equal scores the earlier policy stays."""
-        if "eval/score" not in metrics:
+    def consider(self, step: int, metrics: Mapping[str, float], suite_cost: float | None = None) -> None:
+        """Take account of a held-out measurement; on equal scores the earlier policy stays.
+
+        Args:
+            step: Of the policy.
+            metrics: Its held-out figures.
+            suite_cost: Its score on `tax_suite`, turned so that less is better; without it such a budget chooses nothing.
+        """
+        if "eval/score" not in metrics or (self.tax_suite and suite_cost is None):
             return
-        loss = metrics.get("eval/tax_loss", metrics.get("eval/demonstration_loss"))
+        loss = suite_cost if self.tax_suite else metrics.get("eval/tax_loss", metrics.get("eval/demonstration_loss"))
         if self.start_loss is None and loss is not None and math.isfinite(loss):
             self.start_loss = loss
         found = Measured(step, metrics["eval/score"], metrics["eval/kl"], loss)
@@ -58,7 +67,8 @@ class Selection:
         if not self.is_on:
             return ""
         limits = [f"{self.kl_budget:g} nats of KL"] if self.kl_budget else []
-        limits += [f"{self.tax_budget:.1%} more held-out loss"] if self.tax_budget else []
+        tax = f"worse on {self.tax_suite}" if self.tax_suite else "more held-out loss"
+        limits += [f"{self.tax_budget:.1%} {tax}"] if self.tax_budget else []
         budget = " and ".join(limits)
         if self.best is None:
             return f"No policy that was measured kept within {budget}, so the last one is handed on."
@@ -82,5 +92,5 @@ class Selection:
         if self.kl_budget > 0 and found.kl > self.kl_budget:
             return False
         if self.tax_budget > 0 and found.loss is not None and self.start_loss is not None:
-            return found.loss <= self.start_loss * (1 + self.tax_budget)
+            return found.loss <= self.start_loss + self.tax_budget * abs(self.start_loss)
         return True

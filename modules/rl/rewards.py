@@ -29,6 +29,7 @@ from modules.errors import NonFiniteError, RewardError
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout
 from modules.model.pretrained import find_model, load_classifier, load_tokenizer
+from modules.rl import labels
 from modules.rl.experience import ScoreFunction, reward_scores
 
 UNLIMITED = 10**6
@@ -109,7 +110,7 @@ class ClassifierReward:
         self.model = load_classifier(folder, dtype=dtype, device=device or torch.device("cpu"))
         self.texts, self.micro_batch_size = texts, micro_batch_size
         names = {int(number): str(name) for number, name in (self.model.config.id2label or {}).items()}
-        self.label = _label_index(label, names, source)
+        self.label = labels.find(label, names, source)
         self.pad_id = self._pad_id()
         self.model.config.get_text_config().pad_token_id = self.pad_id
         self.max_length = self._max_length()
@@ -358,18 +359,6 @@ def _plain(conversation: Sequence[Message]) -> str:
     if len(conversation) == 1:
         return conversation[0]["content"]
     return "\n".join(f"{message['role']}: {message['content']}" for message in conversation)
-
-
-def _label_index(label: str, names: Mapping[int, str], source: str) -> int:
-    if not label and len(names) <= 2:
-        return len(names) - 1
-    found = [int(i) for i, name in names.items() if label.lower() in (str(i), name.lower())]
-    if not found or not label:
-        wanted = f"has no label {label!r}" if label else f"has {len(names)} labels, and none is named as the good one"
-        raise RewardError(
-            f"The classifier {source} {wanted}: write classifier:{source}#LABEL with one of {', '.join(names.values())}."
-        )
-    return found[0]
 
 
 def _where(error: BaseException, name: str) -> str:

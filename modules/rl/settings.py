@@ -53,6 +53,7 @@ class PPOSettings(TypedDict, total=False):
     approx_kl_limit: float
     kl_budget: float
     tax_budget: float
+    tax_suite: str
     ema_decay: float
     save_at_kl: str
 

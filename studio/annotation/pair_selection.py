@@ -34,7 +34,8 @@ class PairQuery:
 
     Attributes:
         categories: only prompts of these; none for all.
-        origin: any, imported, or sampled by `checkpoint_id` (and `opponent_id`, else twice by itself).
+        origin: any, imported, or sampled by `checkpoint_id` (and `opponent_id`, or its pretrained model, else twice by itself).
+        is_against_base: the pretrained model is the opponent.
         choose: uncertainty, margin, information, diversity, newest or random, next to the random arm.
         random_share: share of the random arm.
         reward_id: the reward checkpoint whose predictions count; None while there is none.
@@ -46,6 +47,7 @@ class PairQuery:
     origin: str = "any"
     checkpoint_id: int | None = None
     opponent_id: int | None = None
+    is_against_base: bool = False
     choose: str = "uncertainty"
     random_share: float = 0.3
     reward_id: int | None = None
@@ -155,7 +157,7 @@ def _fitting(db: Database, query: PairQuery, rater: str) -> list[dict[str, Any]]
             " AND (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
             " AND (:splits = '[]' OR p.split IN (SELECT value FROM json_each(:splits)))"
             " AND (:origin = 'any' OR (:origin = 'imported' AND c.run_id IS NULL) OR (:origin = 'sampled'"
-            " AND a.checkpoint_id = :checkpoint AND b.checkpoint_id IS :opponent))"
+            f" AND {_IS_BETWEEN}))"
             " AND (:rank = 0 OR (SELECT count(*) FROM comparison_responses r WHERE r.comparison_id = c.id) BETWEEN 3 AND :rank)"
             f" AND {hiding.is_pair_shown('c.id', 'c.prompt_id')} ORDER BY c.run_id DESC, c.id",
             _bound(query, rater) | {"reward": query.reward_id},
@@ -173,7 +175,7 @@ def census(db: Database, query: PairQuery, rater: str) -> dict[str, int]:
     row = next(
         db.query(
             "WITH found AS (SELECT c.id, (:origin = 'any' OR (:origin = 'imported' AND c.run_id IS NULL)"
-            " OR (:origin = 'sampled' AND a.checkpoint_id = :checkpoint AND b.checkpoint_id IS :opponent)) AS origin,"
+            f" OR (:origin = 'sampled' AND {_IS_BETWEEN})) AS origin,"
             " (:rank = 0 OR (SELECT count(*) FROM comparison_responses r WHERE r.comparison_id = c.id) BETWEEN 3 AND :rank)"
             " AS rank, (:categories = '[]' OR p.category IN (SELECT value FROM json_each(:categories)))"
             " AND (:splits = '[]' OR p.split IN (SELECT value FROM json_each(:splits))) AS category,"
@@ -235,6 +237,14 @@ def clear(db: Database, session_id: int) -> None:
     db.execute("DELETE FROM session_queue WHERE session_id = ?", [session_id])
 
 
+_IS_BETWEEN = (
+    "a.checkpoint_id = :checkpoint AND b.checkpoint_id IS :opponent AND :is_against_base = EXISTS"
+    " (SELECT 1 FROM comparison_responses f JOIN responses z ON z.id = f.response_id WHERE f.comparison_id = c.id"
+    " AND z.kind = 'sample' AND z.checkpoint_id IS NULL)"
+)
+"""The pair is of the checkpoint and its opponent; a run's parents do not tell of a pretrained model, its answers do."""
+
+
 def _bound(query: PairQuery, rater: str) -> dict[str, Any]:
     return {
         "rater": rater,
@@ -243,6 +253,7 @@ def _bound(query: PairQuery, rater: str) -> dict[str, Any]:
         "origin": query.origin,
         "checkpoint": query.checkpoint_id,
         "opponent": query.opponent_id,
+        "is_against_base": query.is_against_base,
         "rank": query.rank,
     }
 

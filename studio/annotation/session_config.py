@@ -8,9 +8,9 @@ from sqlite_utils import Database
 from modules.config import categories, listed
 from studio.annotation.pair_selection import PairQuery
 from studio.errors import RatingError
-from studio.evaluation.plan import BASE
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
+from studio.models.base_names import BASE
 from studio.preferences import prompts
 
 EVERYWHERE = "train+validation"
@@ -30,11 +30,11 @@ class SessionConfig(BaseModel):
     block_size: Annotated[int, Field(ge=5, le=500)] = 30
     """Votes after which the session rests and shows its card; attention drops after 25 to 40."""
     source: Literal["any", "policy", "policy_vs_sft", "imported"] = "any"
-    """Answers to compare: any waiting pairs, two answers of one policy, a policy against the SFT model, or imported pairs."""
+    """Answers to compare: any waiting pairs, two answers of one policy, a policy against the SFT model or another, or imported pairs."""
     checkpoint: str = ""
     """The policy that answers, for the sources policy and policy_vs_sft; leave empty for the newest policy, else the newest SFT checkpoint."""
     opponent: str = ""
-    """The other model, for policy_vs_sft; leave empty for the newest SFT checkpoint."""
+    """The other model, for policy_vs_sft: a checkpoint, or base for the pretrained model; leave empty for the newest SFT checkpoint."""
     rank: Annotated[int, Field(ge=0, le=9)] = 0
     """Rank up to this many answers to a prompt on one screen (fewer if some were identical, at least three); 0 takes pairs and rankings as they come, and samples pairs."""
     categories: str = ""
@@ -69,7 +69,12 @@ class SessionConfig(BaseModel):
 def head_to_head(
     one: str, other: str, votes: int, split: Literal["train+validation", "train", "validation", "test"] = "validation"
 ) -> SessionConfig:
-    """Return the settings of a session that measures which of two checkpoints is preferred: all at random, no repeats."""
+    """Return the settings of a session that measures which of two checkpoints is preferred: all at random, no repeats.
+
+    One may be base. It becomes the opponent, since it is the checkpoint that tells which model is meant; sides are drawn anyway.
+    """
+    if one == BASE:
+        one, other = other, one
     return SessionConfig(
         source="policy_vs_sft",
         checkpoint=one,
@@ -107,7 +112,7 @@ def fill_in(db: Database, config: SessionConfig) -> SessionConfig:
         return config
     names = {"checkpoint": _policy(db, config.checkpoint, *checkpoints.POLICIES)}
     if config.source == "policy_vs_sft":
-        names["opponent"] = _policy(db, config.opponent, "sft")
+        names["opponent"] = BASE if config.opponent == BASE else _policy(db, config.opponent, "sft")
         if names["opponent"] == names["checkpoint"]:
             raise RatingError(
                 f"{names['checkpoint']} cannot be compared with itself under policy_vs_sft. Choose the source policy "
@@ -161,8 +166,8 @@ def _policy(db: Database, name: str, *stages: str) -> str:
         raise RatingError("There is no policy yet whose answers could be rated. Train SFT first, or import pairs.")
     if name == BASE:
         raise RatingError(
-            "base is no checkpoint, so it answers no prompts for votes: they are between checkpoints of SFT, PPO and DPO. Compare it on "
-            "suites instead: rlhf-studio evaluate"
+            "base is compared with a checkpoint of SFT, PPO or DPO, whose pretrained model it is. Name that as checkpoint, base as "
+            "opponent, and policy_vs_sft as source."
         )
     found = checkpoints.get(db, name or (newest.name if newest else ""))
     if found.stage not in checkpoints.POLICIES:
@@ -185,6 +190,7 @@ def query(db: Database, config: SessionConfig) -> PairQuery:
         config.source if config.source in ("any", "imported") else "sampled",
         named.get(config.checkpoint),
         named.get(config.opponent),
+        config.opponent == BASE,
         UNMEASURED if config.choose == "auto" else config.choose,
         config.random_share,
         reward.id if reward else None,

@@ -10,24 +10,31 @@ from studio.cli import arguments as takes
 from studio.cli import follow
 from studio.evaluation import leaderboard
 from studio.evaluation.leaderboard import Group, HeadToHead, Leaderboard, Standing
+from studio.models.base_names import shown
 from studio.workspace import Workspace
 
-NOT_BASE = "Both are checkpoints of SFT, PPO or DPO; the pretrained model (base) is compared on suites only: rlhf-studio evaluate"
+WHO = "Both are checkpoints of SFT, PPO or DPO; one may be base, the pretrained model of the other."
 
 
 def add(commands: Any) -> None:
     """Add ``compare`` and ``leaderboard``."""
     summary = "Sample two checkpoints on the same prompts and put their answers up for blind votes."
-    compare = commands.add_parser("compare", help=summary, description=f"{summary} {NOT_BASE}")
-    compare.add_argument("one", metavar="CHECKPOINT")
-    compare.add_argument("other", metavar="CHECKPOINT")
+    compare = commands.add_parser("compare", help=summary, description=f"{summary} {WHO}")
+    compare.add_argument("one", metavar="CHECKPOINT|base")
+    compare.add_argument("other", metavar="CHECKPOINT|base")
     compare.add_argument("--votes", type=takes.count, default=100, metavar="N", help="votes wanted (default: 100)")
     compare.add_argument("--split", choices=("validation", "test", "train", "train+validation"), default="validation")
     compare.set_defaults(action=_compare)
     summary = "Rank all checkpoints that were ever compared, by the votes between them."
     board = commands.add_parser("leaderboard", help=summary, description=summary)
     board.add_argument("--rater", default="person", help="whose votes (default: person); the demo's rater is: scripted")
-    board.add_argument("--anchor", action="append", default=[], metavar="CHECKPOINT", help="whose strength is 0")
+    board.add_argument(
+        "--anchor",
+        action="append",
+        default=[],
+        metavar="CHECKPOINT",
+        help="whose strength is 0; base stands for the pretrained model",
+    )
     board.add_argument("--json", action="store_true", help="everything as one JSON object")
     board.set_defaults(action=_leaderboard)
 
@@ -66,10 +73,10 @@ def _told(found: Leaderboard) -> str:
 
 
 def _group(group: Group) -> list[str]:
-    width = max(len(each.name) for each in group.standings)
+    width = max(len(shown(each.name)) for each in group.standings)
     left = 1.0 / (1.0 + math.exp(-group.side))
     return [
-        f"{'checkpoint'.ljust(width)}  strength (95 %)        expected against {group.anchor}   won  tied  lost",
+        f"{'checkpoint'.ljust(width)}  strength (95 %)        expected against {shown(group.anchor)}   won  tied  lost",
         *(_standing(each, width, group.anchor) for each in group.standings),
         f"Between equals the left answer wins {left:.0%} of the decided votes.",
     ]
@@ -77,15 +84,15 @@ def _group(group: Group) -> list[str]:
 
 def _standing(each: Standing, width: int, anchor: str) -> str:
     interval = "anchor" if each.name == anchor else f"{each.low:+.2f} to {each.high:+.2f}"
-    expected = f"{each.win_rate:.0%}".rjust(len("expected against ") + len(anchor))
+    expected = f"{each.win_rate:.0%}".rjust(len("expected against ") + len(shown(anchor)))
     strength = f"{each.strength:+.2f} ({interval})".ljust(21)
-    return f"{each.name.ljust(width)}  {strength}  {expected}  {each.wins:>4}  {each.ties:>4}  {each.losses:>4}"
+    return f"{shown(each.name).ljust(width)}  {strength}  {expected}  {each.wins:>4}  {each.ties:>4}  {each.losses:>4}"
 
 
 def _pair(pair: HeadToHead) -> list[str]:
     decided = "no vote was decided" if math.isnan(pair.decided) else f"{pair.decided:.0%} of the decided votes"
     return [
-        f"{pair.one} against {pair.other}: won {pair.wins}, tied {pair.ties}, lost {pair.losses}",
+        f"{shown(pair.one)} against {shown(pair.other)}: won {pair.wins}, tied {pair.ties}, lost {pair.losses}",
         f"  win rate {pair.half:.0%} ({pair.half_low:.0%} to {pair.half_high:.0%}) with a tie as half; {decided}",
         f"  at equal length {pair.length_controlled:.0%}; its answers differ by {pair.length_difference:+,.0f} letters in the median",
         f"  whenever one looks: {pair.anytime_low:.0%} to {pair.anytime_high:.0%} of the decided votes. {pair.verdict}",

@@ -28,6 +28,7 @@ from studio.database.schema import (
     processes,
     queue,
     ratings,
+    responses,
     restores,
     rollout_indexes,
     search,
@@ -296,6 +297,12 @@ def m090_undone_texts(db: Database) -> None:
     """Tell an undo from a change that happens to lead back, so that one undo after another goes further back."""
     for statement in texts.UNDONE:
         db.execute(statement)
+
+
+@ALL()
+def m091_base_answers(db: Database) -> None:
+    """Let the pretrained model answer too, which is no checkpoint."""
+    responses.let_base_answer(db)
 
 
 def _statements(script: str) -> Iterator[str]:

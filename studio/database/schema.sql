@@ -347,8 +347,10 @@ CREATE TABLE responses (            -- prompts
     token_ids TEXT,                 -- JSON list: the ids as sampled
     end_reason TEXT CHECK (end_reason IN ('eos', 'length')),
     import_id INTEGER REFERENCES imports(id),
-    created_at TEXT NOT NULL, edited_from INTEGER REFERENCES responses(id), model TEXT,
-    CHECK (kind != 'sample' OR (checkpoint_id IS NOT NULL AND sampling IS NOT NULL))
+    created_at TEXT NOT NULL,
+    edited_from INTEGER REFERENCES responses(id),
+    model TEXT,                     -- who wrote an import, as its file says; base:NAME of a sample by a pretrained model
+    CHECK (kind != 'sample' OR (sampling IS NOT NULL AND (checkpoint_id IS NOT NULL OR coalesce(model, '') GLOB 'base:?*')))
 ) STRICT;
 CREATE INDEX responses_demonstrations ON responses(id) WHERE kind = 'demonstration';
 CREATE INDEX responses_import ON responses(import_id) WHERE import_id IS NOT NULL;

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from studio.models.base_names import shown
 from studio.preferences import hiding
 
 Row = dict[str, Any]
@@ -43,7 +44,7 @@ def comparisons(db: Database) -> Iterator[Row]:
 def judgements(db: Database) -> Iterator[Row]:
     """Yield the ratings that count of what is not hidden, without a session's repeats, oldest first, with all that belongs to them.
 
-    A row has `texts` and `models` (names of checkpoints, or those that came with an import, or None) by screen position, `messages`, `ranks`, `flags` and
+    A row has `texts` and `models` (names of checkpoints, of a pretrained model as people read it, or those that came with an import, or None) by screen position, `messages`, `ranks`, `flags` and
     `attributes` as values, and the columns of the event; `created_at` is when it was judged.
     """
     for row in db.query(
@@ -58,7 +59,8 @@ def judgements(db: Database) -> Iterator[Row]:
     ):
         texts, models = zip(*json.loads(row.pop("shown")), strict=True)
         values = {name: json.loads(row[name]) if row[name] else None for name in ("ranks", "flags", "attributes")}
-        yield row | values | {"messages": json.loads(row["messages"]), "texts": list(texts), "models": list(models)}
+        names = [model and shown(model) for model in models]
+        yield row | values | {"messages": json.loads(row["messages"]), "texts": list(texts), "models": names}
 
 
 def count_events(db: Database) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from studio.errors import DataError
-from studio.evaluation.results import BASE
+from studio.models.base_names import PREFIX
 from studio.preferences.prompts import check_messages
 
 Fields = Mapping[str, Any]
@@ -72,7 +72,7 @@ class Evaluations:
             raise ValueError("the result's item is not in the archive before it")
         _check_count(row, "sample")
         _check_name(row.get("subject"), "a checkpoint")
-        if not row["subject"].removeprefix(BASE):
+        if not row["subject"].removeprefix(PREFIX):
             raise ValueError(f"{row['subject']!r} names no model")
         if not isinstance(row.get("scores"), str):
             raise ValueError("the result has no scores")

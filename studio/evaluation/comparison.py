@@ -9,8 +9,9 @@ from sqlite_utils import Database
 from studio.errors import DataError
 from studio.evaluation import conditions, results, statistics
 from studio.evaluation.measures import MEASURES, Measure, of_task, values, weights
-from studio.evaluation.results import BASE, Item, Measured
+from studio.evaluation.results import Item, Measured
 from studio.evaluation.statistics import Difference
+from studio.models.base_names import is_base, shown
 
 NUM_FLIPS = 5
 LEAST_FLIP = 0.1
@@ -113,7 +114,7 @@ def compare(
     if not names:
         raise DataError("Nothing is measured yet. Start an evaluation first: rlhf-studio evaluate")
     wanted = [find(names, name) for name in subjects] or names
-    first = find(names, against) if against else next((name for name in wanted if name.startswith(BASE)), wanted[0])
+    first = find(names, against) if against else next((name for name in wanted if is_base(name)), wanted[0])
     others = tuple(name for name in wanted if name != first)
     pairs = [_Pair(db, known, first, after, has_all_conditions) for after in others]
     apart = tuple(pair.after for pair in pairs if not pair.lines)
@@ -139,13 +140,6 @@ def find(names: Sequence[str], name: str) -> str:
             f"{name[:100]!r} has not been measured. These have: {', '.join(names)}. Measure it first: rlhf-studio evaluate"
         )
     return fitting[-1]
-
-
-def shown(subject: str) -> str:
-    """Return a subject as people read it."""
-    return (
-        f"base ({subject.removeprefix(BASE).rstrip('/').rpartition('/')[2]})" if subject.startswith(BASE) else subject
-    )
 
 
 class _Pair:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from studio.evaluation.best_of import Best
-from studio.evaluation.comparison import shown
 from studio.evaluation.overoptimisation import Curve, Fit, Policy
+from studio.models.base_names import shown
 from studio.plots import Series, line_chart
 
 SHARED_VOTES = (

@@ -16,6 +16,7 @@ from modules.intervals import wilson_interval
 from studio.errors import RatingError
 from studio.evaluation import anytime, davidson
 from studio.models import checkpoints
+from studio.models.base_names import BASE, is_base, shown
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import model_votes
 from studio.preferences.model_votes import ModelVote
@@ -27,9 +28,10 @@ STEPS = 50
 
 @dataclass(frozen=True)
 class Standing:
-    """A checkpoint on the leaderboard."""
+    """A checkpoint on the leaderboard, or a pretrained model."""
 
     name: str
+    """As it is stored; `base_names.shown` tells it to people."""
     strength: float
     """In logits, 0 for the anchor of its group."""
     low: float
@@ -93,7 +95,7 @@ class HeadToHead:
     def verdict(self) -> str:
         """Say whether the votes have decided, and if not, how many more would at this rate."""
         if self.is_decided:
-            return f"Decided: {self.one if self.anytime_low > 0.5 else self.other} is preferred."
+            return f"Decided: {shown(self.one if self.anytime_low > 0.5 else self.other)} is preferred."
         if self.votes_to_decide is None:
             return "Not decided; at this rate no realistic number of votes would decide it."
         more = "vote" if self.votes_to_decide == 1 else "votes"
@@ -137,7 +139,7 @@ def build(votes: Sequence[ModelVote], rater: str, anchors: Sequence[str] = (), s
 
 
 def read(db: Database, rater: str = "person", anchors: Sequence[str] = ()) -> Leaderboard:
-    """Rank by the votes in the workspace; without `anchors` the SFT checkpoints are, the oldest first.
+    """Rank by the votes in the workspace; without `anchors` the SFT checkpoints are, the oldest first. base may be one.
 
     Raises:
         RatingError: this rater has not voted on answers of two different checkpoints.
@@ -150,10 +152,18 @@ def read(db: Database, rater: str = "person", anchors: Sequence[str] = ()) -> Le
             f"The rater {rater} has not voted on answers of two different checkpoints.{who} Compare two: "
             "rlhf-studio compare ppo-1 sft-1"
         )
-    named = [checkpoints.recorded(db, name).name for name in anchors]
+    bases = sorted({name for vote in votes for name in (vote.left, vote.right) if is_base(name)})
+    named = [found for name in anchors for found in _anchors(db, name, bases)]
     return build(
         votes, rater, named or [each.name for each in reversed(checkpoints.list_all(db, "sft", has_deleted=True))]
     )
+
+
+def _anchors(db: Database, name: str, bases: list[str]) -> list[str]:
+    """Return the stored names that an anchor stands for."""
+    if name == BASE:
+        return bases
+    return [name] if name in bases else [checkpoints.recorded(db, name).name]
 
 
 def against_sft(db: Database, found: Sequence[Checkpoint]) -> dict[str, HeadToHead]:

@@ -18,9 +18,10 @@ from sqlite_utils import Database
 from studio.errors import RatingError
 from studio.evaluation import best_of, leaderboard, results, statistics
 from studio.evaluation.best_of import Best
-from studio.evaluation.results import BASE, Item, Measured
+from studio.evaluation.results import Item, Measured
 from studio.evaluation.statistics import Difference
 from studio.models import checkpoints
+from studio.models.base_names import is_base
 from studio.preferences import snapshots
 
 MIN_POINTS = 5
@@ -106,7 +107,7 @@ def read(db: Database, rater: str = "person") -> list[Curve]:
             if checkpoint := known.get(name):
                 origin = origins[checkpoint.run_id] if checkpoint.stage != "sft" else name
                 families.setdefault(origin or name, []).append(name)
-            elif name.startswith(BASE):
+            elif is_base(name):
                 families[name] = [name]
         found += [(suite, origin, names) for origin, names in families.items()]
     stages = {name: c.stage for name, c in known.items()}
@@ -165,9 +166,7 @@ def _curve(
     """
     items = results.items(db, suite.id, names)
     is_whole = suite.conditions.get("top_p", 1.0) == 1.0
-    known = [
-        n for n in names if _has(items, n, "reward") and (_has(items, n, "kl") or (n.startswith(BASE) and is_whole))
-    ]
+    known = [n for n in names if _has(items, n, "reward") and (_has(items, n, "kl") or (is_base(n) and is_whole))]
     known.sort(key=lambda name: (name != origin, _kl(items, name)))
     best = {name: best_of.curve(items, name) for name in known} if is_whole else {}
     if not known or (known == [origin] and not best.get(origin)):

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 from sqlite_utils import Database
 
 from modules.config import EvaluateConfig, PPOConfig, SFTConfig
+from modules.rl import labels
 from studio.errors import CheckpointError, ConfigError, DataError, RewardError
 from studio.evaluation import best_of, suites
 from studio.evaluation.suites import Suite
 from studio.models import base_models, checkpoints, parents, reward_sources
+from studio.models.base_names import BASE
 from studio.models.checkpoints import Checkpoint
 from studio.workspace import Workspace
 
-BASE = "base"
-"""Stands for the pretrained model among the checkpoints."""
 PART = "suites"
 """Part of the run's frozen rows: one row a suite."""
 
@@ -182,25 +182,37 @@ def _toxicity(ws: Workspace, config: EvaluateConfig) -> str:
         return ""
     text, _ = reward_sources.resolve(ws, config.reward_terms)
     term = EvaluateConfig(toxicity=text).reward_terms[0]
-    labels = _labels(Path(term.source) / "config.json")
-    if labels is not None and len(labels) < 2:
+    names = _labels(Path(term.source) / "config.json")
+    if names is None:
+        return text
+    if len(names) < 2:
         raise RewardError(
             f"The classifier {term.source} has one label, so its score is not the probability that a text is toxic. Choose one with two labels "
             "or more, and name the toxic one: classifier:FOLDER#LABEL."
         )
-    if labels is not None and term.item.lower() not in {*map(str.lower, labels), *map(str, range(len(labels)))}:
-        said = f"has no label {term.item!r}" if term.item else "needs the label that means toxic"
+    if not term.item:
         raise RewardError(
-            f"The classifier {term.source} {said}: write classifier:FOLDER#LABEL with one of {', '.join(labels)}."
+            f"The classifier {term.source} needs the label that means toxic: write classifier:FOLDER#LABEL with one of "
+            f"{', '.join(names.values())}."
         )
+    labels.find(term.item, names, term.source)
     return text
 
 
-def _labels(file: Path) -> list[str] | None:
-    """Return the labels of a classifier's folder; None where it is on the hub and not yet known."""
+def _labels(file: Path) -> dict[int, str] | None:
+    """Return the labels of a classifier's folder by their numbers; None where it is on the hub and not yet known.
+
+    Raises:
+        RewardError: the folder numbers a label by something else than a number.
+    """
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     names = config.get("id2label") if isinstance(config, dict) else None
-    return [str(name) for name in names.values()] if isinstance(names, dict) else ["LABEL_0", "LABEL_1"]
+    if not isinstance(names, dict):
+        return {0: "LABEL_0", 1: "LABEL_1"}
+    try:
+        return {int(number): str(name) for number, name in names.items()}
+    except ValueError as error:
+        raise RewardError(f"{file} numbers its labels {', '.join(names)}. Correct id2label: 0, 1 and so on.") from error

@@ -5,6 +5,7 @@ The page needs no script, font or picture from outside; every text in it is esca
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from sqlite_utils import Database
 
+from studio.errors import RatingError
 from studio.evaluation import conditions, curves, distances, leaderboard, overoptimisation, rules
-from studio.evaluation.comparison import Comparison, Flip, Line, shown
+from studio.evaluation.comparison import Comparison, Flip, Line
+from studio.evaluation.leaderboard import HeadToHead
 from studio.evaluation.overoptimisation import Curve
 from studio.files import whole
+from studio.models.base_names import shown
 from studio.plots import Effect, forest_plot
 from studio.workspace import Workspace, now
 
@@ -58,6 +62,7 @@ def facts(db: Database, found: Comparison) -> dict[str, Any]:
         "lines": [line_facts(line) for line in found.lines],
         "flips": [flip._asdict() for flip in found.flips],
         "earned": earned(db),
+        "votes": [asdict(pair) | {"verdict": pair.verdict} for pair in votes(db)],
         "notes": list(NOTES),
     }
 
@@ -83,6 +88,7 @@ def render(db: Database, found: Comparison) -> str:
         kl_source=far.source,
         earned=overoptimisation.read(db),
         curves=curves,
+        votes=votes(db),
         units=UNITS,
         asked=asked,
         conditions=_conditions(found),
@@ -197,6 +203,14 @@ def line_facts(line: Line) -> dict[str, Any]:
 def earned(db: Database, rater: str = "person") -> list[dict[str, Any]]:
     """Return what PPO earned for its KL as JSON values, one a suite of answers; votes are those of one rater."""
     return [_earned(curve) for curve in overoptimisation.read(db, rater)]
+
+
+def votes(db: Database, rater: str = "person") -> list[HeadToHead]:
+    """Return what one rater's blind votes say of each two checkpoints between which there are any."""
+    try:
+        return leaderboard.read(db, rater).pairs
+    except RatingError:
+        return []
 
 
 def _earned(curve: Curve) -> dict[str, Any]:

@@ -13,15 +13,12 @@ from sqlite_utils import Database
 
 from studio.workspace import now
 
-BASE = "base:"
-"""Begins the subject of a pretrained model."""
-
 
 class Subject(NamedTuple):
     """What is measured."""
 
     name: str
-    """A checkpoint's name, or `BASE` and the pretrained model's."""
+    """A checkpoint's name, or a pretrained model's, as `base_names.stored` gives it."""
     role: str
     """The backbone's role that was active."""
     base_fingerprint: str

@@ -85,7 +85,8 @@ def files(text: str) -> list[str]:
 def _tasks(name: str) -> list[str]:
     """Return the names in ``lm_eval:TASK+TASK``, one a task; any other name as it is."""
     known = name.removeprefix(LM_EVAL)
-    return [name] if known == name else [f"{LM_EVAL}{task.strip()}" for task in known.split("+") if task.strip()]
+    tasks = [] if known == name else [f"{LM_EVAL}{task.strip()}" for task in known.split("+") if task.strip()]
+    return tasks or [name if known == name else LM_EVAL]
 
 
 def _suite(db: Database, folder: Path, name: str) -> Suite:
@@ -104,6 +105,10 @@ def _suite(db: Database, folder: Path, name: str) -> Suite:
 
 
 def _task(name: str, wish: bool | None) -> Suite:
+    if name == LM_EVAL:
+        raise ConfigError(
+            f"{LM_EVAL} names no task of lm-evaluation-harness. Write {LM_EVAL}TASK, or {LM_EVAL}TASK+TASK."
+        )
     if wish:
         raise ConfigError(f"{name} brings its own prompts, so it gets no chat template. Remove @chat.")
     if importlib.util.find_spec("lm_eval") is None:
@@ -124,6 +129,8 @@ def _cut(name: str) -> tuple[str, bool | None]:
 def _read(db: Database, folder: Path, body: str) -> tuple[str, str, list[readers.Item], str]:
     """Return kind, title, items and name of a suite."""
     before, colon, path = body.partition(":")
+    if before in readers.FORMATS and colon and not path.strip():
+        raise ConfigError(f"{body} names no file. Write {body}FILE, with the path of the file.")
     if colon and before in readers.FORMATS:
         known, file = readers.FORMATS[before], Path(path).expanduser()
         title = f"{known.title}: {file.stem}" if before == "prompts" else known.title

@@ -1,4 +1,7 @@
-"""Reads the votes on answers of two different checkpoints: who won against whom, and which was shown on the left."""
+"""Reads the votes on answers of two different checkpoints: who won against whom, and which was shown on the left.
+
+A pretrained model counts as a checkpoint here; its stored name is that of `base_names`.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -17,7 +20,7 @@ class ModelVote:
 
     prompt_id: int
     left: str
-    """Name of the checkpoint whose answer was shown first."""
+    """Name of the checkpoint whose answer was shown first, as it is stored."""
     right: str
     winner: Literal["left", "right", "tie"]
     """Both bad is a tie."""
@@ -73,11 +76,11 @@ _OF = (
 )
 _VOTES = "SELECT c.prompt_id, v.* FROM (SELECT r.* {}) v JOIN comparisons c ON c.id = v.comparison_id ORDER BY v.id"
 _ANSWERS = (
-    "SELECT a.id, k.name, length(a.text) AS length FROM responses a JOIN checkpoints k ON k.id = a.checkpoint_id"
-    " WHERE a.id IN (SELECT s.response_id FROM comparison_responses s JOIN (SELECT r.comparison_id {}) v"
+    "SELECT a.id, coalesce(k.name, a.model) AS name, length(a.text) AS length FROM responses a"
+    " LEFT JOIN checkpoints k ON k.id = a.checkpoint_id WHERE a.kind = 'sample' AND a.id IN (SELECT s.response_id FROM comparison_responses s JOIN (SELECT r.comparison_id {}) v"
     " ON v.comparison_id = s.comparison_id)"
 )
 _RATERS = (
     "SELECT DISTINCT r.rater FROM ratings r WHERE r.outcome != 'skip' AND EXISTS (SELECT 1 FROM comparison_responses s"
-    " JOIN responses a ON a.id = s.response_id WHERE s.comparison_id = r.comparison_id AND a.checkpoint_id IS NOT NULL)"
+    " JOIN responses a ON a.id = s.response_id WHERE s.comparison_id = r.comparison_id AND a.kind = 'sample')"
 )

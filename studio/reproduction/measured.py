@@ -13,7 +13,7 @@ from sqlite_utils import Database
 
 from modules.config import CurveConfig, EvaluateConfig, SampleConfig
 from studio.evaluation import plan
-from studio.evaluation.results import BASE
+from studio.models.base_names import BASE, is_base
 from studio.runs import runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
@@ -69,7 +69,7 @@ def answer(number: int, place: int, text: str, tokens: list[int], ended: str) ->
 
 def result(suite: str, config: EvaluateConfig, subject: str, sample: int, place: int, scores: Any, text: Any) -> Value:
     """Return what a subject did with an item; it is named by its place among the subjects, since names differ elsewhere."""
-    name = plan.BASE if subject.startswith(BASE) else subject
+    name = BASE if is_base(subject) else subject
     names = plan.subjects(config.checkpoints)
     number = names.index(name) + 1 if name in names else name
     return f"{suite} on subject {number}, sample {sample + 1}", place, {"scores": scores, "text": text}

@@ -31,6 +31,7 @@ FIXED: dict[str, str] = {
     **dict.fromkeys(("sft_checkpoint", "reward_checkpoint", "policy_checkpoint", "rewards"), _PARENTS),
     **dict.fromkeys(("center_scores", "center_on", "score_scale", "reward_pessimism"), _SCORES),
     "value_start": _BEGINNING,
+    "tax_suite": "the start was measured by what tax_budget has been measured by so far",
 }
 """Setting -> why no resume changes it."""
 ORDERED: dict[str, str] = dict.fromkeys(("seed", "batch_size", "max_length", "weighting", "offtopic_share"), _ORDER)

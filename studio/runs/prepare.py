@@ -31,10 +31,11 @@ from studio import redaction
 from studio.errors import CheckpointError, ConfigError, DataError
 from studio.evaluation import plan
 from studio.models import base_models, checkpoints, parents, reward_sources
+from studio.models.base_names import BASE
 from studio.models.checkpoints import Checkpoint
 from studio.models.parents import Traits
 from studio.preferences import prompts, snapshots
-from studio.runs import devices, label_curve, trackers
+from studio.runs import budgets, devices, label_curve, trackers
 from studio.workspace import Workspace
 
 Row = dict[str, Any]
@@ -110,7 +111,7 @@ def check_changed(db: Database, config: StageConfig, parts: Collection[str]) -> 
         base_models.check_room(
             checkpoints.get(db, config.sft_checkpoint).base_model, {"max_new_tokens": config.max_new_tokens}
         )
-        _check_budgets(config, has_prompts="validation" in parts, has_demonstrations="demonstrations" in parts)
+        budgets.check(config, has_prompts="validation" in parts, has_demonstrations="demonstrations" in parts)
 
 
 def check_alone(config: StageConfig) -> None:
@@ -172,7 +173,7 @@ def parents_of(db: Database, config: StageConfig) -> dict[str, Checkpoint]:
             return {"sft": sft, "policy": policy} | ({"reward": reward} if reward else {})
         case SampleConfig():
             policy = _resolve(db, config.checkpoint, *checkpoints.POLICIES)
-            opponent = _resolve(db, config.opponent, *checkpoints.POLICIES) if config.opponent else None
+            opponent = None if config.opponent in ("", BASE) else _resolve(db, config.opponent, *checkpoints.POLICIES)
             return {"policy": policy} | ({"opponent": opponent} if opponent else {})
     return {}
 
@@ -296,10 +297,11 @@ def _ppo(ws: Workspace, db: Database, config: PPOConfig) -> Prepared:
     mixed_in = _demonstrations(db, "train") if config.ptx_coef > 0 else []
     if not train:
         raise DataError("There are no train prompts to roll out. Import prompts, or exclude fewer categories.")
-    _check_budgets(config, has_prompts=bool(held_out), has_demonstrations=bool(demonstrations))
+    budgets.check(config, has_prompts=bool(held_out), has_demonstrations=bool(demonstrations))
     names = {f"{role}_checkpoint": found.name for role, found in started_from.items()} | {"rewards": rewards}
     rows = {"train": train, "validation": held_out, "demonstrations": demonstrations}
     rows |= plan.fixed(ws, db, config, has_held_out=bool(held_out or demonstrations))
+    budgets.check_suite(config, [row["name"] for row in rows.get(plan.PART, [])])
     if sources:
         rows["rewards"] = sources
     if config.ptx_coef > 0:
@@ -376,19 +378,6 @@ def _prompt_rows(db: Database, splits: tuple[str, ...], excluded: frozenset[str]
         for split in splits
         for row in prompts.list_prompts(db, split=split, exclude=excluded)
     ]
-
-
-def _check_budgets(config: PPOConfig, *, has_prompts: bool, has_demonstrations: bool) -> None:
-    """Refuse a budget that nothing can be measured against."""
-    if (config.kl_budget or config.tax_budget) and not has_prompts:
-        raise DataError(
-            "kl_budget and tax_budget choose by the score on held-out prompts, but there are none. Import more prompts, or set "
-            "both to 0."
-        )
-    if config.tax_budget and not has_demonstrations:
-        raise DataError(
-            "tax_budget needs held-out demonstrations to measure the loss on, but there are none. Import more, or set it to 0."
-        )
 
 
 def _missing_ptx() -> NoReturn:

@@ -27,7 +27,7 @@ from modules.runtime.phases import Phase, during
 from studio.evaluation import plan, results, rules, suites
 from studio.evaluation.results import Result, Subject
 from studio.evaluation.suites import Suite
-from studio.models import base_models, checkpoints
+from studio.models import base_models, base_names, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.reproduction import measured
 from studio.runs import runs
@@ -139,8 +139,8 @@ def load_subject(ws: Workspace, config: EvaluateConfig, name: str, uses_template
     """Return a backbone with the role that is measured, roles ``reward`` and ``gold`` where answers are scored by them, and a role
     ``reference`` where the KL from it is measured. A pretrained model's own template is looked at only where a suite uses it."""
     with ws.read() as db:
-        found = None if name == plan.BASE else checkpoints.get(db, name)
-        others = [checkpoints.get(db, each) for each in plan.subjects(config.checkpoints) if each != plan.BASE]
+        found = None if name == BASE else checkpoints.get(db, name)
+        others = [checkpoints.get(db, each) for each in plan.subjects(config.checkpoints) if each != BASE]
     like = found or next((c for c in others if c.base_model == config.base_model), None)
     backbone = _backbone(config, like, "auto" if uses_template else "plain")
     role = role_of(found.name) if found else BASE
@@ -159,7 +159,7 @@ def load_subject(ws: Workspace, config: EvaluateConfig, name: str, uses_template
         reference = plan.reference_of(db, config, found) if found else None
     if reference:
         backbone.add_role("reference", source=reference.folder / "policy")
-    subject = found.name if found else f"{results.BASE}{config.base_model}"
+    subject = found.name if found else base_names.stored(config.base_model)
     return backbone, Subject(subject, role, backbone.fingerprint, found.id if found else None)
 
 

@@ -15,9 +15,10 @@ from modules.data.dropped import TOO_LONG, Dropped, advice, drop, reason_of, tol
 from modules.model import checkpoint
 from modules.model.backbone import Backbone
 from modules.model.generate import Rollout, generate
+from modules.model.roles import BASE
 from modules.runtime.phases import Phase, during
 from studio.errors import DataError
-from studio.models import base_models, checkpoints
+from studio.models import base_models, base_names, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import comparisons, prompts
 from studio.reproduction import measured
@@ -35,8 +36,10 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
     sides = [config.checkpoint, config.opponent or config.checkpoint]
     names = [sides[index % 2] for index in range(config.responses_per_prompt)]
     with ws.read() as db:
-        found = {name: checkpoints.get(db, name) for name in sides}
+        found = {name: checkpoints.get(db, name) for name in sides if name != BASE}
     backbone = load_policies(found, config)
+    base: Row = {"model": base_names.stored(found[config.checkpoint].base_model)}
+    writers: list[Row] = [{"checkpoint_id": found[name].id} if name in found else base for name in names]
     rows, encoded, left_out = _encode(rows, backbone, config)
     answers = []
     for index, name in enumerate(names):
@@ -56,7 +59,7 @@ def work(ws: Workspace, run: Run, config: SampleConfig) -> tuple[str, str]:
     if measured.is_again(ws, run):
         return _note(ws, run, rows, texts, answers)
     with ws.write() as db:
-        num_pairs, num_same, num_known = _store(db, run, config, rows, texts, answers, [found[name] for name in names])
+        num_pairs, num_same, num_known = _store(db, run, config, rows, texts, answers, writers)
     what = "rankings" if config.put_up == "rankings" else "pairs"
     same = ("answer", "to rank identical to another") if what == "rankings" else ("pair", "of identical answers")
     num_long, known = left_out.pop(TOO_LONG, 0), what.removesuffix("s")
@@ -106,7 +109,10 @@ def _told(number: int, one: str, several: str, done: str) -> str:
 
 @during(Phase.LOADING)
 def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbone:
-    """Return a backbone with one role per checkpoint, named as `role_of` says."""
+    """Return a backbone with one role per checkpoint, and one for base if it answers too, named as `role_of` says.
+
+    All share the first checkpoint's base model, chat template and quantisation.
+    """
     first = next(iter(found.values()))
     meta = checkpoint.load_meta(first.folder)
     backbone = Backbone.load(
@@ -120,12 +126,14 @@ def load_policies(found: dict[str, Checkpoint], config: SampleConfig) -> Backbon
     for name, each in found.items():
         checkpoint.check_base(checkpoint.load_meta(each.folder), backbone, name)
         backbone.add_role(role_of(name), source=each.folder / "policy")
+    if config.opponent == BASE and backbone.method == "full":  # with lora it is there: all adapters switched off
+        backbone.add_role(BASE)
     return backbone
 
 
 def role_of(name: str) -> str:
-    """Return the role name of a checkpoint; module names hold no dots."""
-    return "policy-" + name.replace("@", "-").replace(".", "-")
+    """Return the role name of a checkpoint, or of base; module names hold no dots."""
+    return BASE if name == BASE else "policy-" + name.replace("@", "-").replace(".", "-")
 
 
 def seed_of(config: SampleConfig, number: int) -> int:
@@ -161,7 +169,7 @@ def _store(
     rows: list[Row],
     texts: list[list[str]],
     answers: list[Rollout],
-    policies: list[Checkpoint],
+    writers: list[Row],
 ) -> tuple[int, int, int]:
     """Store responses and pairs in one transaction; returns the pairs put up, the identical and the known ones.
 
@@ -170,8 +178,8 @@ def _store(
     num_pairs = num_same = num_known = 0
     chosen = [(a, b) for a, b in combinations(range(len(answers)), 2) if not config.opponent or (b - a) % 2]
     ids = [
-        _store_answers(db, run, config, rows, rollout, policy, texts[number], number)
-        for number, (rollout, policy) in enumerate(zip(answers, policies, strict=True))
+        _store_answers(db, run, config, rows, rollout, writer, texts[number], number)
+        for number, (rollout, writer) in enumerate(zip(answers, writers, strict=True))
     ]
     if config.put_up == "rankings":
         return _put_up_rankings(db, run, rows, ids, texts)
@@ -240,11 +248,11 @@ def _store_answers(
     config: SampleConfig,
     rows: list[Row],
     rollout: Rollout,
-    policy: Checkpoint,
+    writer: Row,
     texts: list[str],
     number: int,
 ) -> list[int]:
-    """Store an answer to each prompt; returns their ids."""
+    """Store an answer to each prompt by a checkpoint or a pretrained model, as `writer` says; returns their ids."""
     settings = config.model_dump(include={"temperature", "top_p", "top_k", "max_new_tokens", "quantisation"})
     return [
         prompts.add_response(
@@ -252,7 +260,7 @@ def _store_answers(
             row["prompt_id"],
             texts[index],
             "sample",
-            checkpoint_id=policy.id,
+            **writer,
             run_id=run.id,
             sampling=json.dumps(settings | {"seed": seed_of(config, number), "index": index}),
             token_ids=json.dumps(rollout.responses[index]),

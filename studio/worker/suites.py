@@ -15,6 +15,7 @@ from modules.errors import DataError
 from modules.evaluation import items
 from modules.evaluation.likelihood import log_likelihoods, measuring
 from modules.model.backbone import Backbone
+from modules.ppo import PPOModule
 from studio.evaluation.measures import MEASURES
 from studio.evaluation.suites import Suite
 from studio.runs import metrics
@@ -33,14 +34,30 @@ class SuitesCallback(Callback):
     def __init__(self, ws: Workspace, run: Run, suites: Sequence[Suite]) -> None:
         self._ws, self._run, self._suites = ws, run, suites
 
-    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Measure and log, at the module's own step."""
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Measure and log, at the module's own step, and tell PPO what its tax budget asks for before it chooses.
+
+        Raises:
+            DataError: No item of that suite can be given to the model.
+        """
         role = getattr(pl_module, "judged_role", "policy")
         found = {f"suite/{suite.name}": measure(pl_module.backbone, role, suite) for suite in self._suites}
         known = {name: value for name, value in found.items() if value is not None}
         if known:
             with self._ws.write() as db:
                 metrics.add(db, self._run.id, pl_module.step_index, known)
+        if isinstance(pl_module, PPOModule) and (asked := pl_module.selection.tax_suite):
+            pl_module.suite_cost = self._cost(asked, known)
+
+    def _cost(self, asked: str, known: dict[str, float]) -> float:
+        """Return what the policy's score on a suite costs: less is better."""
+        suite = next(each for each in self._suites if each.name == asked)
+        if (value := known.get(f"suite/{asked}")) is None:
+            raise DataError(
+                f"tax_suite is {asked}, but none of its items can be given to the model. Choose another suite, or measure the tax "
+                "by the held-out loss."
+            )
+        return -value if MEASURES[suite.kind][0].higher_is_better else value
 
 
 def measure(backbone: Backbone, role: str, suite: Suite) -> float | None:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from assets import STARTER
+from modules.rl import labels
 from studio.cli import main
 from studio.evaluation import results
 from studio.runs import runs
@@ -98,6 +99,36 @@ def test_a_classifier_that_cannot_tell_toxic_texts_is_refused_before_a_run_is_ma
     assert (code, out) == (1, "")
     assert told in err
     assert stored.read(ws, runs.list_all) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "label", "told"),
+    [
+        ({"0": "fine", "5": "toxic"}, "toxic", "numbers its labels 0, 5, but its outputs are 0 to 1"),
+        ({"fine": "0", "toxic": "1"}, "toxic", "numbers its labels fine, toxic. Correct id2label"),
+        (
+            {"0": "bad", "1": "bad"},
+            "bad",
+            "has several labels named 'bad'. Name the one that is meant by its number: 0, 1",
+        ),
+        ({"0": "Bad", "1": "BAD"}, "bad", "has several labels named 'bad'"),
+    ],
+)
+def test_labels_that_do_not_tell_which_output_is_meant_are_refused(ws, evaluate, tmp_path, names, label, told):
+    folder = classifier(tmp_path / "classifier", 2)
+    config = json.loads((folder / "config.json").read_text()) | {"id2label": names}
+    (folder / "config.json").write_text(json.dumps(config))
+    code, _, err = evaluate(suites="caution", toxicity=f"classifier:{folder}#{label}")
+    assert (code, told in err) == (1, True), err
+    assert stored.read(ws, runs.list_all) == []
+
+
+def test_a_label_is_found_by_its_name_before_its_number_and_in_other_letters():
+    names = {0: "1", 1: "Toxic", 2: "toxic"}
+    asked = ("1", "2", "toxic", "Toxic")
+    assert [labels.find(label, names, "folder") for label in asked] == [0, 2, 2, 1]
+    assert labels.find("TOXIC", {0: "fine", 1: "Toxic"}, "folder") == 1
+    assert labels.find("", {0: "fine", 1: "Toxic"}, "folder") == 1
 
 
 @pytest.mark.parametrize("suite", ["caution", "facts@chat"])

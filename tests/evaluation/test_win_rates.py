@@ -14,7 +14,6 @@ from studio.workspace import Workspace
 from tests.support import policies, stored, warm
 from tests.support.waiting import for_run
 from tests.ui import filling
-from ui.pages.evaluate import win_rates
 
 
 @pytest.fixture
@@ -121,17 +120,6 @@ def test_compare_starts_a_blind_session_on_prompts_that_measure(ws, capsys):
 def test_a_checkpoint_is_not_compared_with_itself_or_with_a_reward_model(ws, capsys):
     assert main(["compare", "sft-2", "sft-2", "--workspace", str(ws.root)]) == 1
     assert "cannot be compared with itself" in capsys.readouterr().err
-
-
-def test_base_takes_no_part_in_votes_and_that_is_said_beforehand_and_on_the_page(ws, capsys):
-    for names in (["base", "sft-1"], ["sft-1", "base"]):
-        assert main(["compare", *names, "--workspace", str(ws.root)]) == 1
-        assert "base is no checkpoint" in (said := capsys.readouterr().err)
-        assert "rlhf-studio evaluate" in said
-    with pytest.raises(SystemExit):
-        main(["compare", "--help"])
-    assert "the pretrained model (base) is compared on suites only" in " ".join(capsys.readouterr().out.split())
-    assert "The pretrained model takes no part" in win_rates.LEAD
 
 
 @pytest.mark.parametrize(("opponent", "seeds"), [("sft-1@1", [[5, 5], [6, 6]]), ("", [[5, 6], [7, 8]])])

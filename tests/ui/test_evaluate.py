@@ -40,8 +40,10 @@ def measure(ws, num=40):
 def test_two_checkpoints_are_compared_and_a_flip_opens(full_ws, serve, visit):
     _, policy = measure(full_ws)
     page = visit(serve(full_ws).url + "#evaluate")
-    forest = page.locator(".forest").last
-    expect(forest.locator("h2")).to_have_text(f"{policy} against base (starter)")
+    forest = page.locator("#evaluate-forests .fold").last
+    expect(forest.locator("h3")).to_have_text(f"{policy} against base (starter)")
+    expect(forest.locator("summary .num")).to_have_text("1 worse, 0 better, 1 no difference shown")
+    expect(page.locator("table.summary tr", has_text=policy).locator(".is-worse")).to_have_text("choice: accuracy")
     expect(forest.locator("circle")).to_have_count(2)
     row = page.locator("table.evaluation tbody").last.locator("tr", has_text="Suite of choices").first
     expect(row).to_contain_text("24 / 0")
@@ -193,3 +195,43 @@ def test_a_comparison_is_started_votes_are_given_and_the_leaderboard_moves(ws, s
     page.locator("#page-home-button").click()
     page.locator("#page-evaluate-button").click()
     expect(page.locator("#leaderboard .versus")).to_contain_text("Won 9, tied 0, lost 3. Not decided")
+
+
+@pytest.mark.browser
+def test_the_pretrained_model_can_be_one_of_the_two_and_no_name_is_seen_while_rating(ws, serve, visit, monkeypatch):
+    monkeypatch.setattr(prefetch, "look_after", lambda *_: None)
+    filling.add_texts(ws, 4)
+    name = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    page = visit(serve(ws).url + f"#{html.versus_link('base', name, 5)}")
+    expect(page.locator("#versus-one input")).to_have_value("base")
+    page.locator("#versus-start").click()
+    expect(page.get_by_role("tab", name="Rate")).to_have_attribute("aria-selected", "true")
+    (session,) = stored.read(ws, sessions.list_all)
+    assert (session.config.checkpoint, session.config.opponent, session.config.target) == (name, "base", 5)
+
+
+@pytest.mark.browser
+def test_verdicts_come_first_and_what_a_person_folds_or_opens_stays_so(full_ws, serve, visit):
+    for _ in range(3):
+        filling.add_checkpoint(full_ws, filling.add_run(full_ws, SFTConfig()))
+    names = measure(full_ws)
+    assert len(names) == 5, "more than stand open together"
+    page = visit(serve(full_ws).url + "#evaluate")
+    expect(page.locator("table.summary tbody th")).to_have_text(names)
+    plots = page.locator("#evaluate-forests .fold")
+    expect(plots).to_have_count(5)
+    assert [plots.nth(n).evaluate("part => part.open") for n in range(5)] == [False] * 4 + [True], "the newest alone"
+    figures = page.locator("#evaluate-table .fold")
+    expect(figures.locator("table")).to_be_hidden()
+    figures.locator("summary").click()
+    plots.last.locator("summary").click()
+    expect(figures.locator("table")).to_be_visible()
+    expect(plots.last.locator("svg")).to_be_hidden()
+    page.get_by_label("Compare with").click()
+    page.get_by_role("option", name=names[0]).click()
+    expect(page.locator("table.summary thead")).to_contain_text(f"Against {names[0]}")
+    expect(figures.locator("table")).to_be_visible()
+    expect(plots.last.locator("svg")).to_be_hidden()
+    page.reload()
+    expect(figures.locator("table")).to_be_visible()
+    expect(plots.last.locator("svg")).to_be_hidden()

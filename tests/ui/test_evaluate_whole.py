@@ -44,9 +44,11 @@ def test_two_models_are_measured_compared_and_voted_on_from_the_page_alone(ws, s
     assert {"grammar", "facts", "stories", "caution"} <= set(measured)
 
     page.locator("#page-evaluate-button").click()
-    expect(page.locator(".forest h2")).to_have_text("sft-2@1 against base (starter)")
+    expect(page.locator("#evaluate-forests .fold h3")).to_have_text("sft-2@1 against base (starter)")
     judged = page.locator("table.evaluation").locator("tbody tr", has_text="no difference shown")
     expect(page.locator(".forest circle").first).to_be_visible()
+    expect(judged.first).to_be_hidden()
+    page.locator("#evaluate-table .fold > summary").click()
     expect(judged.first).to_be_visible()
     page.locator(".flips-of > summary").first.click()
     flip = page.locator(".flip").first

@@ -312,7 +312,7 @@ def test_dragging_goes_on_when_the_chart_is_drawn_again_meanwhile(ppo, serve, vi
 def test_a_group_stays_folded_over_a_reload_and_when_it_is_drawn_again(ppo, serve, visit):
     ws, run = ppo
     page = visit(serve(ws).url + f"#runs/{run.name}")
-    policy, time = (page.locator(f'.chart-group[data-group="{key}"]') for key in ("policy", "time"))
+    policy, time = (page.locator(f'.fold[data-group="{key}"]') for key in ("policy", "time"))
     policy.locator("summary").click()
     time.locator("summary").click()
     expect(policy.locator("svg")).to_be_hidden()

@@ -18,6 +18,7 @@ from studio import settings
 from studio.errors import CheckpointError, StudioError
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
+from studio.models.base_names import BASE
 from studio.workspace import Database, Workspace
 from ui.components import dropdown, html, labels
 
@@ -84,7 +85,8 @@ def submit(config_class: type[BaseModel], values: Sequence[Any], act: Callable[[
 def choices(db: Database, config_class: type[BaseModel], name: str) -> Choices:
     """Return what a checkpoint field offers: the default, with its meaning, and the newest; any name can be typed."""
     fitting = [c.name for c in shelf.page(db, *CHECKPOINT_STAGES[name])]
-    return [(_automatic(db, config_class, name), ""), *((c, c) for c in fitting)]
+    base = [(f"{BASE}: the pretrained model", BASE)] if name == "opponent" else []
+    return [(_automatic(db, config_class, name), ""), *((c, c) for c in fitting), *base]
 
 
 def refreshed(ws: Workspace, config_class: type[BaseModel], current: Mapping[str, Any]) -> list[Any]:
@@ -93,7 +95,8 @@ def refreshed(ws: Workspace, config_class: type[BaseModel], current: Mapping[str
     for name, value in current.items():
         with ws.read() as db:
             offered = choices(db, config_class, name)
-            kept = value if not value or shelf.is_known(db, str(value), *CHECKPOINT_STAGES[name]) else ""
+            is_known = value in (key for _, key in offered) or shelf.is_known(db, str(value), *CHECKPOINT_STAGES[name])
+            kept = value if is_known else ""
         if kept and kept not in [key for _, key in offered]:
             offered.append((kept, kept))
         updates.append(dropdown.offer(offered, value, kept))

@@ -94,6 +94,22 @@ def conversation(messages: Messages, response: str = "", label: str = "assistant
     )
 
 
+def fold(key: str, title: str, note: str, inside: str, *, is_open: bool) -> str:
+    """Draw a part of a page that folds, open or not until a person decides, which the browser keeps under the key.
+
+    Args:
+        key: tells it from all others, on all pages.
+        title: of the part.
+        note: what is inside, in a few words or a number.
+        inside: its markup.
+        is_open: as it is drawn.
+    """
+    return (
+        f'<details class="fold" data-group="{escape(key)}"{" open" if is_open else ""}>'
+        f'<summary><h3>{escape(title)}</h3><span class="num">{escape(note)}</span></summary>{inside}</details>'
+    )
+
+
 def wide(label: str) -> str:
     """Return the opening tag around a table that may be wider than the page: it scrolls alone, by the arrow keys too."""
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">'

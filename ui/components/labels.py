@@ -31,7 +31,7 @@ PURPOSES: dict[str, tuple[str, ...]] = {
         "num_sizes", "num_seeds", "arms", "eval_every", "eval_samples", "eval_prompts", "eval_suites", "eval_suite_items", "checkpoints", "suites", "limit", "toxicity",
         "gold_checkpoint",
     ),
-    "Stopping and choosing": ("kl_budget", "tax_budget", "keep_best", "save_at_kl"),
+    "Stopping and choosing": ("kl_budget", "tax_budget", "tax_suite", "keep_best", "save_at_kl"),
     "Saving": ("save_every", "keep_checkpoints", "keep_rollouts", "trackers"),
     "Model and adapters": (
         "base_model", "sft_checkpoint", "policy_checkpoint", "checkpoint", "opponent", "chat_template", "method", "quantisation",
@@ -123,6 +123,7 @@ WORDS = {
     "snapshot": "Snapshot of ratings",
     "target": "Number of votes",
     "tax_budget": "Budget of the alignment tax",
+    "tax_suite": "Suite that measures the tax",
     "top_k": "Top-k",
     "top_p": "Top-p",
     "trackers": "Other trackers",

@@ -24,6 +24,7 @@ HEAD = "".join(
         ("script", "forms.js"),
         ("script", "tokens.js"),
         ("script", "tour.js"),
+        ("script", "folds.js"),
         ("script", "charts.js"),
         ("script", "chart_files.js"),
         ("script", "chart_table.js"),

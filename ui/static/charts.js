@@ -1,6 +1,6 @@
 /* Charts: the pointer's step is marked in all charts of a run, with the values of all curves there; dragging over one zooms in, also
    with a finger, and a double click shows everything again. The keyboard does the same in a chart: arrows go from point to point,
-   + and - zoom, 0 shows everything. Groups of charts stay as a person folded them. Nothing is asked of the studio but by zooming. */
+   + and - zoom, 0 shows everything. Nothing is asked of the studio but by zooming. */
 (() => {
   const BOTTOM = 24; // below a chart's frame, in its own units (ui/components/charts.py)
   const TOP = 12;
@@ -211,30 +211,11 @@
   document.addEventListener("focusin", (event) => (focused = chartOf(event.target) === event.target ? event.target.closest("figure").dataset.title : ""));
   document.addEventListener("focusout", (event) => chartOf(event.target) === event.target && hide());
 
-  /* ---- groups stay as they were folded, also when they are drawn again ---- */
-  const shelf = window.studio.kept("studio-chart-groups");
-  const isFound = () => { try { return JSON.parse(shelf.get()) ?? {}; } catch { return {}; } };
-  let folded = isFound();
-
-  function fold() {
-    for (const group of document.querySelectorAll("#run-curves .chart-group")) {
-      const wanted = folded[group.dataset.group];
-      if (wanted !== undefined && group.open !== wanted) group.open = wanted;
-    }
-  }
-
-  document.addEventListener("click", (event) => {
-    const group = event.target.closest?.(".chart-group > summary")?.parentElement;
-    if (!group) return;
-    folded = { ...folded, [group.dataset.group]: !group.open }; // it opens or folds after this
-    shelf.put(JSON.stringify(folded));
-  });
   const isOurs = (node) => node.matches?.(".cross, .cross *, .drag") ?? false;
   new MutationObserver((changes) => {
     const isDrawn = ({ target, addedNodes, removedNodes }) => target.closest?.("#run-curves") && ![...addedNodes, ...removedNodes].every(isOurs);
     if (!changes.some(isDrawn)) return;
     hide(); // what it tells may be of other steps now
-    fold();
     refocus();
   }).observe(document.documentElement, { childList: true, subtree: true });
 })();

@@ -1,13 +1,16 @@
-"""Draws a comparison as HTML: forest plots, the table, and flips that open."""
+"""Draws a comparison as HTML: the verdicts first, then forest plots, the table and flips, which fold."""
 
 from functools import partial
 from html import escape
 
 from studio.evaluation import distances, report
-from studio.evaluation.comparison import Comparison, Flip, Line, shown
+from studio.evaluation.comparison import Comparison, Flip, Line
 from studio.evaluation.distances import Distances
+from studio.models.base_names import shown
 from ui.components import html
 
+NUM_OPEN = 3
+"""Most checkpoints whose forest plots all stand open; of more, the newest alone does."""
 VERDICT = report.HEADS.index("Verdict")
 NUMBERS = range(3, 7)
 """Columns set to the right."""
@@ -20,22 +23,65 @@ def forests(found: Comparison) -> str:
         if apart:
             return apart
         return f'<p class="quiet">Only {escape(shown(found.against))} is measured, so there is nothing to compare it with.</p>'
-    return (
-        "".join(
-            f'<section class="forest"><h2>{escape(shown(name))} against {escape(shown(found.against))}</h2>{_verdicts(found, name)}{report.forest(found, name)}<p class="quiet">{escape(report.UNITS)}</p></section>'
-            for name in found.subjects
+    plots = "".join(map(partial(_forest, found), found.subjects))
+    return f"{_summary(found)}{plots}{apart}"
+
+
+def _summary(found: Comparison) -> str:
+    """Draw the verdicts of each checkpoint in one row: which measures are worse or better, and how many show no difference."""
+    head = "".join(
+        f'<th scope="col" class="{kind}">{text}</th>'
+        for text, kind in (
+            ("Against " + escape(shown(found.against)), ""),
+            ("worse", ""),
+            ("better", ""),
+            ("no difference shown", "num"),
         )
-        + apart
+    )
+    rows = "".join(
+        f'<tr><th scope="row">{escape(shown(name))}</th>{_measures(found, name, "worse")}{_measures(found, name, "better")}'
+        f'<td class="num">{_count(found, name, "no")}</td></tr>'
+        for name in found.subjects
+    )
+    return f'{html.wide("Verdicts")}<table class="evaluation summary"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _measures(found: Comparison, subject: str, verdict: str) -> str:
+    """Draw a cell that names the measures with a verdict."""
+    names = [f"{line.suite.name}: {line.measure.title}" for line in found.lines if _is(line, subject, verdict)]
+    return f'<td class="is-{verdict}">{escape(", ".join(dict.fromkeys(names)))}</td>' if names else "<td>none</td>"
+
+
+def _count(found: Comparison, subject: str, verdict: str) -> int:
+    return sum(_is(line, subject, verdict) for line in found.lines)
+
+
+def _is(line: Line, subject: str, verdict: str) -> bool:
+    """Return whether a line of a checkpoint has a verdict that begins with this word."""
+    return line.after == subject and line.verdict.split()[:1] == [verdict]
+
+
+def _forest(found: Comparison, subject: str) -> str:
+    """Draw a checkpoint's forest plot, with its verdicts in numbers above it."""
+    counts = {word: _count(found, subject, word) for word in ("worse", "better")}
+    said = ", ".join(
+        [*(f"{num} {word}" for word, num in counts.items()), f"{_count(found, subject, 'no')} no difference shown"]
+    )
+    inside = f'<div class="forest">{_verdicts(found, subject)}{report.forest(found, subject)}<p class="quiet">{escape(report.UNITS)}</p></div>'
+    is_open = len(found.subjects) <= NUM_OPEN or subject == found.subjects[-1]
+    return html.fold(
+        f"forest {subject}", f"{shown(subject)} against {shown(found.against)}", said, inside, is_open=is_open
     )
 
 
 def over_kl(found: Comparison, far: Distances) -> str:
     """Draw what was gained and lost over the KL from the SFT policy; empty where too few KLs are known."""
-    charts = "".join(f"<figure>{chart}</figure>" for chart in distances.charts(found, far))
+    charts = [f"<figure>{chart}</figure>" for chart in distances.charts(found, far)]
     if not charts:
         return ""
     said = f'<p class="quiet">KL from the SFT policy, {escape(far.source)}.</p>'
-    return f'<section class="earned" id="over-kl"><h2>Against the KL</h2>{said}<div class="charts">{charts}</div></section>'
+    inside = f'<section class="earned" id="over-kl">{said}<div class="charts">{"".join(charts)}</div></section>'
+    return html.fold("over KL", "Against the KL", _several(len(charts), "chart"), inside, is_open=False)
 
 
 def _verdicts(found: Comparison, subject: str) -> str:
@@ -54,14 +100,20 @@ def table(found: Comparison) -> str:
         return ""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in report.HEADS)
     body = "".join(_group(found, name, len(report.HEADS)) for name in found.subjects)
-    return f'{html.wide("Comparison")}<table class="evaluation"><thead><tr>{head}</tr></thead>{body}</table></div>'
+    drawn = f'{html.wide("Comparison")}<table class="evaluation"><thead><tr>{head}</tr></thead>{body}</table></div>'
+    return html.fold("comparison", "All figures", _several(len(found.lines), "line"), drawn, is_open=False)
 
 
 def flips(found: Comparison) -> str:
     """Draw the items on which two checkpoints differ most; each opens."""
     if not found.flips:
         return ""
-    return f'<section class="flips"><h2>The largest flips</h2>{"".join(map(partial(_flips_of, found), found.subjects))}</section>'
+    drawn = f'<section class="flips">{"".join(map(partial(_flips_of, found), found.subjects))}</section>'
+    return html.fold("flips", "The largest flips", _several(len(found.flips), "item"), drawn, is_open=True)
+
+
+def _several(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _flips_of(found: Comparison, subject: str) -> str:

@@ -49,7 +49,8 @@ def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
 def _refresh(ws: Workspace) -> list[Any]:
     with ws.read() as db:
         found = overoptimisation.read(db)
-    return ["".join(map(_curve, found)) if found else html.empty("Nothing is measured yet", NOTHING)]
+    drawn = [_curve(curve, is_open=number == 0) for number, curve in enumerate(found)]
+    return ["".join(drawn) or html.empty("Nothing is measured yet", NOTHING)]
 
 
 def _start(ws: Workspace, number: Any) -> list[Any]:
@@ -66,17 +67,20 @@ def _start(ws: Workspace, number: Any) -> list[Any]:
     ]
 
 
-def _curve(curve: Curve) -> str:
+def _curve(curve: Curve, *, is_open: bool) -> str:
+    """Draw what was trained from one SFT policy: sentences, charts and the table behind them."""
     said = "".join(f"<p>{escape(sentence)}</p>" for sentence in curves.sentences(curve))
     drawn = "".join(f"<figure>{chart}</figure>" for chart in curves.charts(curve))
     heads, *rows = curves.table(curve)
     head = "".join(f'<th scope="col" class="{"num" if n else ""}">{escape(h)}</th>' for n, h in enumerate(heads))
     body = "".join(f"<tr>{''.join(_cell(n, cell) for n, cell in enumerate(row))}</tr>" for row in rows)
-    return (
-        f'<section class="earned"><h3>{escape(curves.title(curve))}</h3>{said}<div class="charts">{drawn}</div>'
-        f'<p class="quiet">{escape(curves.units(curve))}</p>'
+    inside = (
+        f'<section class="earned">{said}<div class="charts">{drawn}</div><p class="quiet">{escape(curves.units(curve))}</p>'
         f'{html.wide("Scores")}<table class="evaluation"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>'
     )
+    num = len(curve.policies)
+    note = f"{num:,} {'policy' if num == 1 else 'policies'}"
+    return html.fold(f"earned {curves.title(curve)}", curves.title(curve), note, inside, is_open=is_open)
 
 
 def _cell(number: int, cell: str) -> str:

@@ -7,9 +7,10 @@ import gradio as gr
 
 from modules.config import EvaluateConfig
 from studio.errors import StudioError
-from studio.evaluation import comparison, distances, plan, report, results, suites
+from studio.evaluation import comparison, distances, report, results, suites
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
+from studio.models.base_names import BASE, shown
 from studio.page_reads import Shared
 from studio.runs import launcher, prepare, run_pages
 from studio.workspace import Database, Workspace
@@ -79,7 +80,7 @@ def _refresh_all(
 def _refresh(ws: Workspace, names: Any, chosen: Any, against: Any) -> list[Any]:
     """Offer what there is now, keep what was chosen, and draw what is measured."""
     with ws.read() as db:
-        policies = [plan.BASE, *(c.name for c in shelf.page(db, *checkpoints.POLICIES))]
+        policies = [BASE, *(c.name for c in shelf.page(db, *checkpoints.POLICIES))]
         measured = list(dict.fromkeys(name for suite in results.measured(db) for name in suite.subjects))
         going = _going(db)
     first = str(against or "")
@@ -87,7 +88,7 @@ def _refresh(ws: Workspace, names: Any, chosen: Any, against: Any) -> list[Any]:
     return [
         _offer(policies, names),
         _offer(suites.offered(ws.evaluations), chosen),
-        dropdown.offer([("the pretrained model", ""), *((comparison.shown(n), n) for n in measured)], against, first),
+        dropdown.offer([("the pretrained model", ""), *((shown(n), n) for n in measured)], against, first),
         going,
         *_draw(ws, first),
     ]

@@ -14,6 +14,7 @@ from studio.evaluation import leaderboard
 from studio.evaluation.leaderboard import Group, HeadToHead, Leaderboard
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
+from studio.models.base_names import BASE, shown
 from studio.preferences import model_votes
 from studio.workspace import Workspace
 from ui.components import dropdown, html, raters
@@ -23,7 +24,7 @@ from ui.page import Page
 LEAD = (
     "Both checkpoints answer the same held-out prompts, and you judge their answers blind on Rate. The interval holds at "
     "every look, so stop as soon as it is decided. Prompts that both answer alike are neither shown nor counted. "
-    "The pretrained model takes no part: it is compared on suites only."
+    "One of the two may be base, the pretrained model of the other."
 )
 HEADS = ("checkpoint", "strength", "95 %", "expected", "won", "tied", "lost")
 TEXTS = HEADS[0], HEADS[2]
@@ -74,12 +75,13 @@ def _refresh(ws: Workspace, asked: str, one: Any, other: Any, rater: Any) -> lis
     with ws.read() as db:
         names = [checkpoint.name for checkpoint in shelf.page(db, *checkpoints.POLICIES)]
     first, second = str(one or "") or (names[0] if names else ""), str(other or "") or (names[-1] if names else "")
+    offered = [*names, *([BASE] if names else [])]
     with ws.read() as db:
         known = model_votes.raters(db) or ["person"]
     chosen = str(rater) if rater in known else known[0]
     return [
-        dropdown.offer(names, one, first),
-        dropdown.offer(names, other, second),
+        dropdown.offer(offered, one, first),
+        dropdown.offer(offered, other, second),
         dropdown.offer(_raters(known), rater, chosen),
         _draw(ws, chosen),
     ]
@@ -124,7 +126,7 @@ def _group(group: Group) -> str:
         f'<th scope="col" class="{"" if name in TEXTS else "num"}"{_hint(name)}>{name}</th>' for name in HEADS
     )
     rows = "".join(
-        f'<tr><th scope="row">{escape(each.name)}</th><td class="num">{each.strength:+.2f}</td>'
+        f'<tr><th scope="row">{escape(shown(each.name))}</th><td class="num">{each.strength:+.2f}</td>'
         f"<td>{'anchor' if each.name == group.anchor else f'{each.low:+.2f} to {each.high:+.2f}'}</td>"
         f'<td class="num">{each.win_rate:.0%}</td><td class="num">{each.wins}</td><td class="num">{each.ties}</td>'
         f'<td class="num">{each.losses}</td></tr>'
@@ -150,9 +152,10 @@ def _pair(pair: HeadToHead) -> str:
                 "decided votes, at every look", pair.decided, pair.anytime_low, pair.anytime_high, decided, 3
             )
         )
-    drawn = plots.interval_chart(shares, title=f"{pair.one} against {pair.other}", reference_text="equal")
+    names = f"{shown(pair.one)} against {shown(pair.other)}"
+    drawn = plots.interval_chart(shares, title=names, reference_text="equal")
     return (
-        f'<section class="forest versus"><h3>{escape(pair.one)} against {escape(pair.other)}</h3>{drawn}'
+        f'<section class="forest versus"><h3>{escape(names)}</h3>{drawn}'
         f"<p>Won {pair.wins}, tied {pair.ties}, lost {pair.losses}. {escape(pair.verdict)} At equal length it would win "
         f"{pair.length_controlled:.0%}; its answers differ by {pair.length_difference:+,.0f} letters in the median.</p></section>"
     )

@@ -64,8 +64,6 @@ def draw(charts: dict[str, list[str]], numbers: dict[str, list[str]]) -> str:
             continue
         unchanged = f'<ul class="flat" aria-label="Unchanged values">{"".join(flat)}</ul>' if flat else ""
         inside = f'<div class="charts">{"".join(drawn)}</div>' if drawn else ""
-        parts.append(
-            f'<details class="chart-group" data-group="{group.key}"{" open" if group.is_open else ""}>'
-            f'<summary><h3>{group.name}</h3><span class="num">{len(drawn) + len(flat)}</span></summary>{inside}{unchanged}</details>'
-        )
+        num = str(len(drawn) + len(flat))
+        parts.append(html.fold(group.key, group.name, num, inside + unchanged, is_open=group.is_open))
     return "".join(parts)
