@@ -179,7 +179,7 @@ def test_the_leaderboard_names_base_in_the_terminal_on_the_page_and_as_an_anchor
     drawn = win_rates._draw(voted, "person")
     assert '<th scope="row">base (tiny)</th>' in drawn
     assert "<h3>sft-1@40 against base (tiny)</h3>" in drawn
-    (pair,) = [pair for pair in report.votes(voted) if pair.other == "base:/m/tiny"]
+    (pair,) = [pair for pair in stored.read(voted, report.votes) if pair.other == "base:/m/tiny"]
     assert (pair.one, pair.wins, pair.verdict) == ("sft-1@40", 8, "Decided: sft-1@40 is preferred.")
     names = [name for row in stored.preferences(voted) for name in row["models"]]
     assert names.count("base (tiny)") == 8

@@ -19,7 +19,7 @@ UNUSUAL = {int: 7, float: 0.5, bool: True, str: "a text"}
 
 def fields_of(ws, stage):
     with gr.Blocks(analytics_enabled=False):
-        return form.build(ws, STAGES[stage], page.ESSENTIALS[stage], stage)
+        return stored.read(ws, form.build, STAGES[stage], page.ESSENTIALS[stage], stage)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -35,7 +35,7 @@ CHECKPOINT_STAGES = {
 """Config fields that name a checkpoint -> stages whose checkpoints fit."""
 
 
-def build(ws: Workspace, config_class: type[BaseModel], essentials: Sequence[str], prefix: str) -> dict[str, Field]:
+def build(db: Database, config_class: type[BaseModel], essentials: Sequence[str], prefix: str) -> dict[str, Field]:
     """Place the form: essentials first, the others below, folded, those of a stage by their purpose.
 
     Returns:
@@ -43,10 +43,12 @@ def build(ws: Workspace, config_class: type[BaseModel], essentials: Sequence[str
     """
     fields = config_class.model_fields
     placed: dict[str, Field] = {}
-    _place(ws, config_class, essentials, prefix, placed)
+    _place(db, config_class, essentials, prefix, placed)
     for title, names in _groups(config_class, essentials):
+        if not names:
+            continue
         with gr.Accordion(f"{title} ({len(names)})", open=False, elem_classes="more"):
-            _place(ws, config_class, names, prefix, placed)
+            _place(db, config_class, names, prefix, placed)
     return {name: placed[name] for name in fields}
 
 
@@ -109,9 +111,9 @@ def _groups(config_class: type[BaseModel], essentials: Sequence[str]) -> list[tu
 
 
 def _place(
-    ws: Workspace, config_class: type[BaseModel], names: Sequence[str], prefix: str, placed: dict[str, Field]
+    db: Database, config_class: type[BaseModel], names: Sequence[str], prefix: str, placed: dict[str, Field]
 ) -> None:
-    with gr.Row(elem_classes="fields"), ws.read() as db:
+    with gr.Row(elem_classes="fields"):
         for name in names:
             placed[name] = _component(db, config_class, name, config_class.model_fields[name], f"{prefix}-{name}")
 

@@ -41,7 +41,8 @@ def build(ws: Workspace) -> Page:
             card = html.html(elem_id="session-card")
         with gr.Column(scale=2, min_width=300):
             with gr.Accordion("Start a session", elem_classes="card", elem_id="session-form") as begin:
-                fields = form.build(ws, SessionConfig, ESSENTIALS, "session")
+                with ws.read() as db:
+                    fields = form.build(db, SessionConfig, ESSENTIALS, "session")
                 start = gr.Button("Start the session", variant="primary", elem_id="session-start")
                 told = html.html(html.notice(""), elem_id="session-told")
             with gr.Accordion("Guideline", elem_classes="card", elem_id="session-guideline"):

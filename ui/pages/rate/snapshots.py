@@ -32,7 +32,8 @@ def build(ws: Workspace) -> Page:
                 compare = gr.Button("Show the difference", elem_id="snapshot-compare", min_width=200)
             difference = html.html(elem_id="snapshot-difference")
         with gr.Column(scale=2, min_width=300), gr.Accordion("Freeze the current ratings", elem_classes="card"):
-            fields = form.build(ws, Recipe, ESSENTIALS, "recipe")
+            with ws.read() as db:
+                fields = form.build(db, Recipe, ESSENTIALS, "recipe")
             freeze = gr.Button("Freeze", variant="primary", elem_id="snapshot-freeze")
             told = html.html(html.notice(""), elem_id="snapshot-told")
     outputs = [table, first, second]

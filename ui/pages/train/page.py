@@ -96,7 +96,8 @@ def _panel(
         html.html(f'<p class="lead">{escape((config_class.__doc__ or "").strip())}</p>')
         choice = _preset_choice(stage) if issubclass(config_class, TrainConfig) else None
         origin = again.place(stage)
-        fields = form.build(ws, config_class, ESSENTIALS[stage], stage)
+        with ws.read() as db:
+            fields = form.build(db, config_class, ESSENTIALS[stage], stage)
         reopened = kept.place(stage)
     with gr.Column(scale=3, min_width=280, elem_classes="start"):
         start = gr.Button(
