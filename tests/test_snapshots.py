@@ -4,14 +4,26 @@ import json
 import sqlite3
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
-from modules.config import EvaluateConfig, RewardConfig, SFTConfig, categories, listed
+from modules.config import (
+    DPOConfig,
+    EvaluateConfig,
+    PPOConfig,
+    RewardConfig,
+    SampleConfig,
+    SFTConfig,
+    categories,
+    listed,
+)
+from studio import workspace
 from studio.annotation import history, predictions, sessions
 from studio.annotation.history import Filter
 from studio.annotation.session_config import SessionConfig
 from studio.cli import main
+from studio.database import connection
 from studio.datasets import archive
 from studio.datasets.untrusted_rows import as_archived
 from studio.errors import DataError, ImportRefused, RatingError, RunError
@@ -266,6 +278,25 @@ def test_a_look_before_the_start_or_a_refused_start_leaves_nothing_behind_in_the
         kept = prepare.freeze(db, seen)
     assert kept.rows == seen.rows
     assert kept.config.snapshot == "snapshot-1"
+
+
+def test_what_a_stage_would_train_on_is_read_with_the_database_opened_once(ws, monkeypatch):
+    add(ws, 0)
+    rate_for(ws, "one")
+    stored.written(ws, prompts.add_demonstration, [{"role": "user", "content": "Hi"}], "Hello.")
+    filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    filling.add_checkpoint(ws, runs.create(ws, RewardConfig()))
+    opened = []
+
+    def connect(*given, **named):
+        opened.append(given)
+        return connection.connect(*given, **named)
+
+    monkeypatch.setattr(workspace, "connection", SimpleNamespace(**vars(connection) | {"connect": connect}))
+    for config in (SFTConfig(), RewardConfig(), DPOConfig(), PPOConfig(), SampleConfig(), EvaluateConfig()):
+        opened.clear()
+        prepare.resolve(ws, config)
+        assert len(opened) == 1, type(config).__name__
 
 
 def test_a_reward_run_whose_folder_cannot_be_written_leaves_no_snapshot_behind(ws, monkeypatch):
