@@ -30,7 +30,7 @@ from studio.workspace import Workspace
 from ui import file_access
 from ui.components import html, notifications, typed
 from ui.components.theme import HEAD, theme
-from ui.handlers import on
+from ui.handlers import any_of, on
 from ui.page import Page
 from ui.pages.chat import page as chat
 from ui.pages.data import page as data
@@ -264,7 +264,7 @@ def _catch_up(pages: dict[str, Page], shown_again: gr.HTML) -> None:
     for name, page in pages.items():
         if page.timer is not None or page.pulse is not None:
             inputs = [shown_again, *page.inputs]
-            on(shown_again.submit, partial(_if_open, name, page), inputs, page.outputs, trigger_mode="always_last")
+            on(any_of([shown_again], "submit"), partial(_if_open, name, page), inputs, page.outputs)
 
 
 def _if_open(name: str, page: Page, opened: str, *values: Any) -> Any:

@@ -47,12 +47,30 @@ def on(
         # At every event Gradio's page marks each component that ever waited for one, some 40 ms here; with no such
         # components there is nothing to mark.
         options.setdefault("show_progress_on", [])
+    if _is_shared(event, options):
+        # Asked again meanwhile, Gradio's page repeats the whole event afterwards, with all of its handlers: two of them that overlap would
+        # repeat each other without end. Behind a step of its own that never waits, a handler repeats itself alone.
+        step = event(
+            None, None, None, js="() => []", api_visibility="private", show_progress="hidden", trigger_mode="multiple"
+        )
+        event, options["trigger_mode"] = step.then, "always_last"
     return event(
         _guarded(handler), inputs, outputs, api_visibility="private", show_progress=shown, queue=True, **options
     )
 
 
-def any_of(fields: Sequence[Any], event: str, *others: Callable[..., Any]) -> Callable[..., Any]:
+def _is_shared(event: Callable[..., Any], options: dict[str, Any]) -> bool:
+    """Return whether a handler keeps the newest values, as of a change, on an event that may have others; one that says so itself has its
+    event alone."""
+    is_change = getattr(event, "event_name", "") == "change"
+    return "trigger_mode" not in options and (is_change or isinstance(event, AnyOf))
+
+
+class AnyOf(partial[Any]):
+    """One event of several fields."""
+
+
+def any_of(fields: Sequence[Any], event: str, *others: Callable[..., Any]) -> AnyOf:
     """Return one event, for `on`, of several fields: it has one handler that runs alone, and with the newest values last.
 
     With a handler for each field an earlier answer can come after a later one and take its place on the page.
@@ -62,7 +80,7 @@ def any_of(fields: Sequence[Any], event: str, *others: Callable[..., Any]) -> Ca
         event: its name, such as `change`.
         *others: events of another name, such as `button.click`.
     """
-    return partial(gr.on, [*(getattr(field, event) for field in fields), *others], trigger_mode="always_last")
+    return AnyOf(gr.on, [*(getattr(field, event) for field in fields), *others])
 
 
 def served(handler: Callable[[Any], dict[str, Any]]) -> Callable[[Any], dict[str, Any]]:

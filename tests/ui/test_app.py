@@ -212,3 +212,16 @@ def test_the_page_begins_with_the_script_that_lets_an_idle_tab_rest(ws, serve):
     assert body.count(SCRIPT) == 1
     assert body.index(SCRIPT) < body.index(b'type="module"')
     assert len(body) == int(length)
+
+
+def test_handlers_that_keep_the_newest_values_share_no_event(full_ws):
+    """Gradio's page repeats a whole event for such a handler, so that two of them on one would repeat each other without end."""
+    config = app.build(full_ws).get_config_file()
+    repeated = [each for each in config["dependencies"] if each["trigger_mode"] == "always_last" and each["backend_fn"]]
+    assert len(repeated) > 20
+    ids = {each["id"] for each in config["dependencies"] if each["backend_fn"]}
+    for each in repeated:
+        events = [tuple(event) for event in each["targets"] if event[0] is not None]
+        others = [other for other in config["dependencies"] if other["id"] in ids - {each["id"]}]
+        shared = [other["api_name"] for other in others for event in other["targets"] if tuple(event) in events]
+        assert shared == [], f"{each['api_name']} is repeated together with them"
