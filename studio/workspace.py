@@ -140,7 +140,7 @@ class Workspace:
             WorkspaceError: another program holds the database for too long, its disk is full, read-only or faulty, or a newer
                 version has changed the schema meanwhile.
         """
-        db = connection.connect(self.database)
+        db = connection.connect(self.database, self.root)
         try:
             curtain.draw(db)
             yield db

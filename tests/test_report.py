@@ -159,7 +159,7 @@ class Checker(HTMLParser):
 
 
 def test_the_page_is_well_formed_and_loads_nothing_from_outside(made):
-    page = report.render(*made)
+    page = stored.read(made[0], report.render, made[1])
     checker = Checker()
     checker.feed(page)
     assert checker.open == []
@@ -171,7 +171,7 @@ def test_the_page_is_well_formed_and_loads_nothing_from_outside(made):
 
 
 def test_texts_of_people_and_models_are_escaped(made):
-    page = report.render(*made)
+    page = stored.read(made[0], report.render, made[1])
     assert "<script>" not in page
     checker = Checker()
     checker.feed(page)
@@ -181,7 +181,7 @@ def test_texts_of_people_and_models_are_escaped(made):
 
 def test_the_page_shows_the_headline_figures_with_their_intervals(made):
     ws, facts = made
-    page = report.render(ws, facts)
+    page = stored.read(ws, report.render, facts)
     win = facts["rounds"][-1]["win_rate"]
     for text in ("75 %", f"{100 * win['low']:.0f} to {100 * win['high']:.0f} %, n = 4", "75 %", "+1.3 %", "6 min 55 s"):
         assert text in page
@@ -190,7 +190,7 @@ def test_the_page_shows_the_headline_figures_with_their_intervals(made):
 
 
 def test_pairs_stand_side_by_side_with_the_verdict(made):
-    page = report.render(*made)
+    page = stored.read(made[0], report.render, made[1])
     assert page.count('<article class="card pair">') == 2
     assert re.search(r"After: ppo-2@10</h4><blockquote class=\"preferred\">good<", page)
 

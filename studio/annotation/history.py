@@ -186,7 +186,11 @@ def get(db: Database, event_id: int, *, is_undone_too: bool = False) -> Entry:
         raise RatingError(
             f"Rating {event_id} was taken back and no longer counts. Rate its pair again; its events: rlhf-studio history show {event_id}"
         )
-    row = next(db.query(f"{_SELECT} WHERE e.id = ?", [chain[-2 if is_undone else -1]["id"]]))
+    row = next(db.query(f"{_SELECT} WHERE e.id = ?", [chain[-2 if is_undone else -1]["id"]]), None)
+    if row is None:
+        raise RatingError(
+            f"What rating {event_id} was about cannot be read. Look at the database with: rlhf-studio doctor"
+        )
     return _entry(row)
 
 

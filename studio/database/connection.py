@@ -24,10 +24,10 @@ LARGE = 50 * 2**20
 """Bytes from which a migration is slow enough to be announced."""
 
 
-def connect(path: Path, *, may_create: bool = False) -> Database:
+def connect(path: Path, root: Path | None = None, *, may_create: bool = False) -> Database:
     """Open the database file; the caller closes it. Only `migrate` creates a missing file.
 
-    SQL on it may call `workspace()`, the folder that the file lies in, from which stored paths are counted.
+    SQL on it may call `workspace()`: `root`, from which stored paths are counted, or the folder that the file lies in.
 
     Raises:
         WorkspaceError: the file cannot be opened, or is gone.
@@ -37,7 +37,7 @@ def connect(path: Path, *, may_create: bool = False) -> Database:
     mode = "rwc" if may_create else "rw"
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S)
-        connection.create_function("workspace", 0, lambda: str(path.parent), deterministic=True)
+        connection.create_function("workspace", 0, lambda: str(root or path.parent), deterministic=True)
         db = Database(connection, strict=True)
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")

@@ -80,6 +80,10 @@ class _API:
         with self._ws.read() as db:
             return checkpoints.list_all(db, *checkpoints.POLICIES)
 
+    def _policy(self, name: str) -> Checkpoint:
+        with self._ws.read() as db:
+            return resident.policy(db, name)
+
     async def models(self, request: Request) -> Response:
         found = await run_in_threadpool(self._policies)
         rows = [_model(each) for each in found if not self._names or each.name in self._names]
@@ -87,8 +91,7 @@ class _API:
 
     async def model(self, request: Request) -> Response:
         name = self._served(request.path_params["name"])
-        with self._ws.read() as db:
-            return JSONResponse(_model(await run_in_threadpool(resident.policy, db, name)))
+        return JSONResponse(_model(await run_in_threadpool(self._policy, name)))
 
     async def chat(self, request: Request) -> Response:
         wanted = ChatRequest.model_validate(await _body(request))

@@ -224,18 +224,20 @@ class _Scores:
 
 def test_the_reward_model_is_heard_after_the_vote_and_not_before(ws, pair):
     resident = _Scores((1.0, 3.0), (0.5, 0.5))
-    assert judging.score(ws, resident, pair) == "", "there is none yet"
+    assert stored.read(ws, judging.score, resident, pair) == "", "there is none yet"
     with ws.write() as db:
         db.execute("UPDATE runs SET stage = 'reward' WHERE name = 'sft-2'")
     with pytest.raises(RatingError, match="Judge the two answers first"):
-        judging.score(ws, resident, pair)
+        stored.read(ws, judging.score, resident, pair)
     assert resident.asked == []
     stored.written(ws, judging.vote, pair, "right")
-    said = judging.score(ws, resident, pair)
+    said = stored.read(ws, judging.score, resident, pair)
     assert said == "sft-2@40 gives the left answer 82% (scores 2.00 and 0.50)."
     ((name, messages, texts, ends),) = resident.asked
     assert (name, messages, texts, ends) == ("sft-2@40", CONTEXT, ["Now it is here.", "It sleeps."], ["eos", "eos"])
-    assert judging.score(ws, _Scores((0.0,), (1.0,)), pair).startswith("sft-2@40 gives the right answer 73%")
+    assert stored.read(ws, judging.score, _Scores((0.0,), (1.0,)), pair).startswith(
+        "sft-2@40 gives the right answer 73%"
+    )
 
 
 def test_a_deleted_conversation_leaves_its_ratings(ws, pair):

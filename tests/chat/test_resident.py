@@ -196,11 +196,11 @@ def test_a_gpu_goes_to_the_first_run_that_waits_for_it(ws, monkeypatch):
 
 
 def test_only_policies_are_offered_and_asked_the_newest_first(ws, monkeypatch):
-    assert client.policies(ws) == ["sft-2@1", "sft-1@1"]
+    assert stored.read(ws, client.policies) == ["sft-2@1", "sft-1@1"]
     found = stored.read(ws, checkpoints.get, "sft-1@1")
     monkeypatch.setattr(client.checkpoints, "get", lambda ws, name: replace(found, stage="reward"))
     with pytest.raises(CheckpointError, match="is a reward model and gives no answers"):
-        client.policy(ws, "sft-1@1")
+        stored.read(ws, client.policy, "sft-1@1")
 
 
 def test_several_are_asked_at_once_and_leaving_stops_them_all(resident):

@@ -197,5 +197,5 @@ def test_the_page_says_what_differs_while_it_is_typed_and_resumes_with_it(made, 
     assert "has no value" in controls._differs(ws, "ppo-1", "", "iterations")
     assert controls._resume(ws, "ppo-1", "", "iterations=20 kl_coef=0.1") == ("ppo-2", "")
     assert stored.read(ws, runs.get, "ppo-2").config.model_dump()["kl_coef"] == 0.1
-    assert controls.states(ws, stored.read(ws, runs.get, "ppo-1"))[-2].visible
-    assert not controls.states(ws, None)[-1].visible
+    assert stored.read(ws, controls.states, stored.read(ws, runs.get, "ppo-1"))[-2].visible
+    assert not stored.read(ws, controls.states, None)[-1].visible

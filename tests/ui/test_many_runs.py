@@ -57,7 +57,7 @@ def test_no_page_draws_or_offers_more_than_a_page_of_runs(many):
 
 def test_every_run_and_checkpoint_is_found_by_a_word_and_by_turning_pages(many):
     assert runs_page._refresh(many, "", "", None, "", "sft-777")[0].count('class="run-row"') == 1
-    assert [c.name for c in some_checkpoints.page(many, search=" SFT-1234@ ")] == ["sft-1234@13"]
+    assert [c.name for c in stored.read(many, some_checkpoints.page, search=" SFT-1234@ ")] == ["sft-1234@13"]
     assert [run.name for run in stored.read(many, some_runs.page, offset=NUM - 2)] == ["sft-2", "sft-1"]
     last = runs_page._refresh(many, "", "", None, "", "", NUM - 2)[0]
     assert last.count('class="run-row"') == 2
@@ -93,10 +93,10 @@ def test_some_of_the_runs_are_the_same_as_those_among_all(full_ws):
     everything = stored.read(full_ws, runs.list_all)
     assert stored.read(full_ws, some_runs.page) == everything
     assert stored.read(full_ws, some_runs.at_work) == [run for run in everything if not run.is_ended]
-    assert some_checkpoints.page(full_ws) == stored.read(full_ws, checkpoints.list_all)
+    assert stored.read(full_ws, some_checkpoints.page) == stored.read(full_ws, checkpoints.list_all)
     for stage in ("sft", "reward", "ppo"):
         found = stored.read(full_ws, checkpoints.list_all, stage)
-        assert some_checkpoints.page(full_ws, stage) == found
+        assert stored.read(full_ws, some_checkpoints.page, stage) == found
         assert stored.read(full_ws, checkpoints.newest, stage) == next(
             (c for c in stored.read(full_ws, checkpoints.list_all, stage, is_newest_of_run=True)), None
         )

@@ -63,9 +63,9 @@ def test_a_session_whose_choice_is_automatic_says_what_it_goes_by(pairs_ws, serv
     page = open_room(visit, serve(pairs_ws), "Session")
     page.locator("#session-start").click()
     now = page.locator("#session-now")
-    expect(now).to_contain_text("Pairs are drawn at random, since choosing them has not been shown to save labels.")
+    expect(now).to_contain_text("Nine in ten pairs are drawn at random and one in ten is still chosen")
     expect(now).to_contain_text(said)
-    expect(now).to_contain_text("all at random")
+    expect(now).to_contain_text("90% at random")
     page.locator("#session-end").click()
     expect(page.locator("#session-card")).to_contain_text(said)
 
