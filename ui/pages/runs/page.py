@@ -79,8 +79,9 @@ def build(ws: Workspace, chosen: gr.Textbox, resident: Resident) -> Page:
     inputs = [chosen, seen, controls.origin, view, *pages.inputs]
     outputs = [rows, controls.head, pulse, samples, log, config, *controls.components, timer, seen, *pages.outputs]
     pages.bind(partial(_choose, ws), inputs, outputs, view)
-    on(chosen.change, partial(_choose, ws), inputs, outputs)
-    chosen.change(None, [chosen], None, js="(name) => window.studio.chosen('runs', name)")
+    picked = on(chosen.change, partial(_choose, ws), inputs, outputs)
+    # Behind it: a page that Start opens is not open yet when its run is chosen.
+    picked.then(None, [chosen], None, js="(name) => window.studio.chosen('runs', name)")
     controls.bind(ws, chosen, lambda name, _, *rest: _refresh(ws, name, "", *rest), inputs, outputs)
     return Page(partial(_refresh, ws), inputs, outputs, timer=timer, item=chosen)
 
