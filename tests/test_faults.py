@@ -227,8 +227,8 @@ def test_a_database_that_cannot_be_written_is_said_and_what_is_there_is_shown(ws
     stored.written(ws, runs.begin, run.id, "cpu")
     connect = connection.connect
 
-    def limited(path):
-        db = connect(path)
+    def limited(*place):
+        db = connect(*place)
         db.execute(pragma)
         return db
 
