@@ -50,8 +50,8 @@ class Steps:
     def __init__(self, monkeypatch):
         self.count, connect = 0, connection.connect
 
-        def counted(path, **options):
-            db = connect(path, **options)
+        def counted(*place, **options):
+            db = connect(*place, **options)
             db.conn.set_progress_handler(self._step, 1000)
             return db
 
