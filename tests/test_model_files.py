@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from modules.config import SFTConfig
 from studio.errors import BaseModelError, RewardError
@@ -309,3 +312,30 @@ def test_a_weight_that_is_no_number_is_found_wherever_it_stands_and_the_largest_
     assert finite.find(folder, 0.0) == "w25", "a small model is read whole, however busy the machine is"
     monkeypatch.setattr(finite, "ALWAYS", 0)
     assert finite.find(folder, 0.0) == "", "what it does not come to in time is met when the model is loaded"
+
+
+def words(folder: Path, ids: dict[str, int], added: dict[str, int]) -> None:
+    """Write a tokenizer that knows these words, and others that were added to them."""
+    tokenizer = Tokenizer(WordLevel(ids, unk_token="?"))
+    tokenizer.pre_tokenizer = Whitespace()
+    content = json.loads(tokenizer.to_str())
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    content["added_tokens"] = [{"id": number, "content": word} | flags for word, number in added.items()]
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("is_added", [False, True], ids=["of the vocabulary", "added"])
+def test_a_word_of_a_text_without_an_embedding_row_is_named_before_a_run_is_made(
+    ws: Workspace, folder: Path, is_added: bool
+) -> None:
+    ids = {word: number for number, word in enumerate(["?", "Name", "a", "Blue", ".", "red", "green", "grey"])}
+    words(folder, ids | ({} if is_added else {"Unused": 8}), {"Unseen": 8} if is_added else {})
+    assert runs.create(ws, SFTConfig(base_model=str(folder))).state == "queued", "no text holds the word"
+    [run] = stored.read(ws, runs.list_all)
+    words(folder, ids | ({} if is_added else {"fruit": 8}), {"fruit": 8} if is_added else {})
+    with pytest.raises(
+        BaseModelError,
+        match=r"writes the token 'fruit' as id 8, but the model has 8 rows in its embedding.*resize_token_embeddings",
+    ):
+        runs.create(ws, SFTConfig(base_model=str(folder)))
+    assert [found.name for found in stored.read(ws, runs.list_all)] == [run.name]

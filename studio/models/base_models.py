@@ -1,10 +1,19 @@
 """Resolves a base model: the starter kit, a local Hugging Face folder, or a hub id. Checked without torch."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from assets import STARTER
-from modules.model.files import check_complete, check_family, check_folder, check_kind, check_tokens, positions
+from modules.model.files import (
+    check_complete,
+    check_family,
+    check_folder,
+    check_kind,
+    check_texts,
+    check_tokens,
+    positions,
+)
 from studio.errors import BaseModelError
 from studio.models import finite
 from studio.redaction import redact
@@ -77,6 +86,17 @@ def check_finite(name: str) -> None:
     folder = Path(resolve(name))
     if name != STARTER_NAME and folder.is_dir():
         finite.check(folder)
+
+
+def check_words(name: str, texts: Iterable[str]) -> None:
+    """Refuse texts with words that have no row in the embedding of the model in a folder.
+
+    Raises:
+        BaseModelError: as `modules.model.files.check_texts`.
+    """
+    folder = Path(resolve(name))
+    if name != STARTER_NAME and folder.is_dir():
+        check_texts(folder, texts)
 
 
 def num_positions(name: str) -> int:

@@ -5,7 +5,7 @@ on; only the creation of a run calls it. Training rows are plain dicts in the fo
 """
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -124,14 +124,18 @@ def check_alone(config: StageConfig) -> None:
         _check_devices(config)
 
 
-def check_weights(prepared: Prepared) -> None:
-    """Refuse to make an SFT run from a base model that holds weights which are no numbers, as far as a short look shows.
+def check_model(db: Database, prepared: Prepared) -> None:
+    """Refuse a run whose texts hold words that its model has no rows for, and SFT of one whose weights are no numbers.
 
     Raises:
-        BaseModelError: it does; the weights are named.
+        BaseModelError: the word or the weights are named; a short look may miss weights, which the worker meets.
     """
+    names = {checkpoints.get(db, checkpoints.name_of(db, found)).base_model for found in prepared.parents.values()}
     if isinstance(prepared.config, SFTConfig):
         base_models.check_finite(prepared.config.base_model)
+        names = {prepared.config.base_model}
+    for name in sorted(names):
+        base_models.check_words(name, _texts(prepared.rows))
 
 
 def freeze(db: Database, prepared: Prepared) -> Prepared:
@@ -378,6 +382,13 @@ def _prompt_rows(db: Database, splits: tuple[str, ...], excluded: frozenset[str]
         for split in splits
         for row in prompts.list_prompts(db, split=split, exclude=excluded)
     ]
+
+
+def _texts(parts: dict[str, list[Row]]) -> Iterator[str]:
+    """Yield the texts of training rows: turns of conversations and answers."""
+    for row in (row for rows in parts.values() for row in rows):
+        yield from (turn["content"] for turn in row.get("messages", ()))
+        yield from (row[side] for side in ("chosen", "rejected") if side in row)
 
 
 def _missing_ptx() -> NoReturn:

@@ -61,10 +61,11 @@ def create_prepared(ws: Workspace, prepared: prepare.Prepared) -> Run:
     """Create a queued run from a config that was resolved already, such as one that was checked before the start.
 
     Raises:
-        StudioError: there is no rating to train on any more, or the base model holds weights that are no numbers; nothing
+        StudioError: there is no rating to train on any more, or the base model has damaged weights or lacks a word; nothing
             is created.
     """
-    prepare.check_weights(prepared)
+    with ws.read() as db:
+        prepare.check_model(db, prepared)
     return _create(ws, prepared, resumed_from=None, rows_from=None)
 
 
@@ -101,9 +102,10 @@ def repeat(
     `steered` are settings that change on the way, as `steering.taken` gives them.
 
     Raises:
-        StudioError: the base model holds weights that are no numbers, or the folder cannot be written; nothing is created.
+        StudioError: the base model has damaged weights or lacks a word, or the folder cannot be written; nothing is created.
     """
-    prepare.check_weights(prepared)
+    with ws.read() as db:
+        prepare.check_model(db, prepared)
     return _create(ws, prepared, resumed_from, rows_from, steered=steered)
 
 

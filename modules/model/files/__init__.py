@@ -9,12 +9,14 @@ from modules.model.files.family import check_family
 from modules.model.files.folder import check_folder, read_json
 from modules.model.files.stored import check_kind, positions, stored_dtype
 from modules.model.files.tokens import check_tokens
+from modules.model.files.words import check_texts
 
 __all__ = [
     "check_complete",
     "check_family",
     "check_folder",
     "check_kind",
+    "check_texts",
     "check_tokens",
     "positions",
     "read_json",

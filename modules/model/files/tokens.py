@@ -10,7 +10,7 @@ TURNS = ("bos_token", "eos_token")
 
 
 def check_tokens(path: Path, chat_template: str = "auto") -> None:
-    """Refuse a model whose turns need tokens beyond its embedding; its other tokens are seen when texts are encoded.
+    """Refuse a model whose turns need tokens beyond its embedding; `check_texts` looks at its other tokens.
 
     Args:
         path: The model's folder.
@@ -19,10 +19,8 @@ def check_tokens(path: Path, chat_template: str = "auto") -> None:
     Raises:
         BaseModelError: there is such a token; it is named with its id and the rows there are.
     """
-    config = read_json(path / "config.json")
-    inner = config.get("text_config")
-    rows = (inner if isinstance(inner, dict) else config).get("vocab_size")
-    if not isinstance(rows, int):
+    rows = embedding_rows(path)
+    if rows is None:
         return
     settings = read_json(path / "tokenizer_config.json")
     written = _template(path, settings) if chat_template in ("auto", "own") else ""
@@ -32,6 +30,18 @@ def check_tokens(path: Path, chat_template: str = "auto") -> None:
     for token, number in _added(path, settings).items():
         if number >= rows and token and (token in named or token in written):
             raise beyond(path, token, number, rows)
+
+
+def embedding_rows(path: Path) -> int | None:
+    """Return how many tokens have a row in a model's embedding, if its config says so.
+
+    Raises:
+        BaseModelError: the config cannot be read.
+    """
+    config = read_json(path / "config.json")
+    inner = config.get("text_config")
+    rows = (inner if isinstance(inner, dict) else config).get("vocab_size")
+    return rows if isinstance(rows, int) else None
 
 
 def beyond(path: Path | str, token: str, number: int, rows: int) -> BaseModelError:
