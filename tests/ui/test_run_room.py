@@ -6,12 +6,13 @@ import sys
 import pytest
 from playwright.sync_api import expect
 
-from modules.config import PPOConfig, RewardConfig, SFTConfig
+from modules.config import STAGES, PPOConfig, RewardConfig, SFTConfig
 from studio.models import checkpoints
 from studio.runs import launcher, memory_fit, prepare, preview, runs
 from tests.support import stored, warm
 from tests.support.waiting import until as wait_for
 from tests.ui import filling
+from ui import app
 
 pytestmark = pytest.mark.browser
 GIB = 2**30
@@ -115,6 +116,15 @@ def test_a_measurement_that_ended_without_its_page_leaves_nothing_behind(ws, ser
     expect(page.locator("#fitted-sft")).to_have_text("")
     expect(page.locator("#unprobe-sft")).to_be_hidden()
     expect(page.locator("#probe-sft")).to_be_visible()
+
+
+def test_a_form_that_is_restored_at_its_opening_takes_no_message_of_a_measurement_away(ws):
+    config = app.build(ws).get_config_file()
+    names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
+    restoring = [fn for fn in config["dependencies"] if any(event == "submit" for _, event in fn["targets"])]
+    restored = [{names[part] for part in fn["outputs"]} for fn in restoring]
+    assert {f"command-{stage}" for stage in STAGES} <= set().union(*restored), "all forms are restored by a submit"
+    assert not {f"fitted-{stage}" for stage in STAGES} & set().union(*restored)
 
 
 def test_what_the_reward_model_and_ppo_would_see(ws, serve, visit):

@@ -123,7 +123,8 @@ def _panel(
     if choice is not None:
         fill(choice.input, choice, partial(_preset, ws, stage))
     fill(origin.input, origin, partial(_earlier, ws, stage))
-    fill(reopened.submit, reopened, partial(_kept, stage))
+    # As the page is opened: what is told by then is no answer to older settings, such as that a measurement is running.
+    _bind_filling(ws, stage, inputs, shown[:4], reopened.submit, reopened, partial(_kept, stage))
     emptied = [each for each in (choice, origin) if each is not None]
     fill(reset.submit, reset, partial(_default, stage), emptied, trigger_mode="multiple")
     outputs = [told, anyway, tabs, run_chosen]
@@ -146,19 +147,29 @@ def _bind_filling(
 ) -> None:
     """Let an event of `source` fill the form at once, and empty with all its fields the choices that had filled it."""
     outputs = [*inputs, *shown, *emptied]
-    filled = on(event, partial(_fill, ws, stage, find, len(emptied)), [source, *inputs], outputs, **options)
+    filled = on(event, partial(_fill, ws, stage, find, len(shown), len(emptied)), [source, *inputs], outputs, **options)
     filled.success(None, inputs, None, js=kept.keeping(stage))
 
 
 def _fill(
-    ws: Workspace, stage: str, find: Callable[..., Mapping[str, Any]], num_emptied: int, chosen: Any, *values: Any
+    ws: Workspace,
+    stage: str,
+    find: Callable[..., Mapping[str, Any]],
+    num_shown: int,
+    num_emptied: int,
+    chosen: Any,
+    *values: Any,
 ) -> list[Any]:
     """Put what was chosen into the form, with all that the form shows of it: asked for later, some fields would still be the old."""
     fields = STAGES[stage].model_fields
     found = find(chosen, values)
     filled = [found.get(name, value) for name, value in zip(fields, values, strict=True)]
     updates = [found.get(name, gr.skip()) for name in fields]
-    return [*updates, *_check(ws, stage, *filled), *["" if len(found) == len(fields) else gr.skip()] * num_emptied]
+    return [
+        *updates,
+        *_check(ws, stage, *filled)[:num_shown],
+        *["" if len(found) == len(fields) else gr.skip()] * num_emptied,
+    ]
 
 
 def _preset_choice(stage: str) -> gr.Dropdown:
