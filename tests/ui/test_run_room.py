@@ -121,10 +121,14 @@ def test_a_measurement_that_ended_without_its_page_leaves_nothing_behind(ws, ser
 def test_a_form_that_is_restored_at_its_opening_takes_no_message_of_a_measurement_away(ws):
     config = app.build(ws).get_config_file()
     names = {part["id"]: part["props"].get("elem_id") for part in config["components"]}
-    restoring = [fn for fn in config["dependencies"] if any(event == "submit" for _, event in fn["targets"])]
-    restored = [{names[part] for part in fn["outputs"]} for fn in restoring]
-    assert {f"command-{stage}" for stage in STAGES} <= set().union(*restored), "all forms are restored by a submit"
-    assert not {f"fitted-{stage}" for stage in STAGES} & set().union(*restored)
+    for stage in STAGES:
+        [restores] = [
+            {names[part] for part in handler["outputs"]}
+            for handler in config["dependencies"]
+            if any(names.get(part) == f"kept-{stage}" for part, _ in handler["targets"])
+        ]
+        assert f"command-{stage}" in restores
+        assert not {f"fitted-{stage}", f"lesson-{stage}"} & restores
 
 
 def test_what_the_reward_model_and_ppo_would_see(ws, serve, visit):

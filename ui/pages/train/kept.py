@@ -18,7 +18,7 @@ trigger("submit");
 def place(stage: str) -> gr.HTML:
     """Place what brings kept values when the form is first shown: its value at `submit`, a dict by field name, empty without any."""
     # An empty template: it only carries the values.
-    return html.html({}, html_template="", js_on_load=RESTORE.replace("STAGE", stage))
+    return html.html({}, html_template="", js_on_load=RESTORE.replace("STAGE", stage), elem_id=f"kept-{stage}")
 
 
 def keeping(stage: str) -> str:
