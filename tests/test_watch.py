@@ -65,9 +65,9 @@ class Terminal:
         os.close(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
-    def _read(self) -> bool:
+    def _read(self, timeout_s: float = 0.2) -> bool:
         try:
-            if select.select([self.fd], [], [], 0.2)[0]:
+            if select.select([self.fd], [], [], timeout_s)[0]:
                 self.raw += os.read(self.fd, 2**16).decode()
         except OSError:  # Linux says so when the other side has closed
             return False
@@ -146,7 +146,7 @@ def test_a_window_that_is_drawn_larger_and_smaller_all_the_time_is_still_drawn_a
     for number in range(2000):
         terminal.resize(60 + number % 40, 20 + number % 5)
         if number % 20 == 0:
-            terminal._read()
+            terminal._read(0.0)
     filling.add_texts(ws)
     filling.add_run(ws, SFTConfig(), message="It came later.")
     terminal.wait(has("It came later."))

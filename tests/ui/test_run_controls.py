@@ -157,6 +157,8 @@ def test_a_run_is_given_more_iterations_and_another_price_and_the_page_says_so_b
     page.locator("#run-resume").click()
     expect(page.locator("#run-head h2")).to_have_text("ppo-3")
     expect(page.locator("#run-head")).to_contain_text(f"with iterations {iterations} -> 300, kl_coef 0.05 -> 0.25")
+    expect(typed).to_be_hidden()  # the new run waits, and has nothing yet to be resumed from
+    show(page, "ppo-1")
     expect(typed).to_have_value("")
     expect(said).to_have_text("")
     assert stored.read(ws, runs.get, "ppo-3").config.model_dump()["kl_coef"] == 0.25
