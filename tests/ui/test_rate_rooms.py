@@ -110,6 +110,17 @@ def test_a_session_runs_from_its_start_over_a_rest_to_its_card(pairs_ws, serve, 
     assert [session.state for session in stored.read(pairs_ws, sessions.list_all)] == ["ended"]
 
 
+def test_a_session_asks_what_and_how_many_and_folds_the_rest(full_ws, serve, visit):
+    page = open_room(visit, serve(full_ws), "Session")
+    form = page.locator("#session-form")
+    expect(form.locator("[data-testid=block-info]").locator("visible=true")).to_have_text(
+        [re.compile("^\\s*Answers to compare"), re.compile("^\\s*Number of votes")]
+    )
+    form.get_by_text(re.compile("More settings")).click()
+    expect(page.locator("#session-rank")).to_be_visible()
+    expect(page.locator("#session-checkpoint input")).to_have_value("newest, if the source needs one")
+
+
 def test_a_session_that_cannot_start_says_so_beside_its_button(full_ws, serve, visit):
     page = visit(serve(full_ws).url + "#rate")
     page.get_by_role("tab", name="Session").click()

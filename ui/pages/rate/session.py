@@ -18,7 +18,7 @@ from ui.handlers import any_of, on
 from ui.page import Page
 from ui.pages.rate import session_summary as drawing
 
-ESSENTIALS = ("target", "source", "checkpoint", "opponent", "rank", "categories", "choose", "show_predictions")
+ESSENTIALS = ("source", "target")
 DRAFT = "guideline"
 SHOWN = 20
 """Sessions that can be looked back at."""
