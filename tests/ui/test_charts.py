@@ -10,12 +10,12 @@ import pytest
 from tests.ui.filling import HOSTILE
 from ui.components.charts import (
     BOTTOM,
+    FULL,
     HEIGHT,
     LABEL_GAP,
     LEFT,
     RIGHT,
     TOP,
-    WIDTH,
     Band,
     Curve,
     _tick_text,
@@ -33,9 +33,9 @@ def points_of(svg: str, index: int = 0) -> list[tuple[float, float]]:
 
 def test_a_line_runs_from_frame_to_frame_and_upwards_for_more():
     drawn = points_of(chart("loss", "", [Curve("a", [(0, 0.0), (5, 1.0), (10, 2.0)])]))
-    assert drawn[0] == (LEFT, HEIGHT - BOTTOM)
-    assert drawn[-1] == (WIDTH - RIGHT, TOP)
-    assert drawn[1][0] == pytest.approx((LEFT + WIDTH - RIGHT) / 2, abs=0.1)
+    assert drawn[0] == (0, HEIGHT - BOTTOM)
+    assert drawn[-1] == (FULL, TOP)
+    assert drawn[1][0] == pytest.approx(FULL / 2, abs=0.1)
     assert drawn[1][1] == pytest.approx((TOP + HEIGHT - BOTTOM) / 2, abs=0.1)
 
 
@@ -54,17 +54,18 @@ def test_ticks_are_few_round_and_enclose_the_values(low, high):
 
 def test_names_stand_at_the_ends_and_do_not_overlap():
     curves = [Curve(name, [(0, 1.0), (1, 1.0 + n * 1e-6)]) for n, name in enumerate("abc")]
-    ys = sorted(float(y) for y in re.findall(r'class="name c\d" x="[\d.]+" y="([\d.]+)"', chart("t", "", curves)))
+    ys = sorted(
+        float(y) for y in re.findall(r'class="name c\d" x="[\d.]+%" dx="8" y="([\d.]+)"', chart("t", "", curves))
+    )
     assert all(b - a >= LABEL_GAP - 0.1 for a, b in itertools.pairwise(ys))
     assert ys[-1] <= HEIGHT
 
 
 def test_the_name_of_a_curve_that_ends_early_stands_beside_the_frame_where_no_line_runs():
     svg = chart("t", "", [Curve("short", [(0, 1.0), (3, 2.0)]), Curve("long", [(0, 0.0), (9, 4.0)])])
-    xs = [float(x) for x in re.findall(r'class="name c\d" x="([\d.]+)"', svg)]
-    assert xs == [WIDTH - RIGHT + 8] * 2
-    dots = {float(x) for x in re.findall(r'class="dot c\d" cx="([\d.]+)"', svg)}
-    assert min(dots) < max(dots) == WIDTH - RIGHT, "the dot tells where it ends"
+    assert re.findall(r'class="name c\d" x="([\d.]+)%" dx="8"', svg) == ["100.00"] * 2
+    dots = {float(x) for x in re.findall(r'class="dot c\d" cx="([\d.]+)%"', svg)}
+    assert min(dots) < max(dots) == 100, "the dot tells where it ends"
 
 
 def test_hover_gets_the_exact_values():
@@ -77,18 +78,17 @@ def test_hover_gets_the_exact_values():
 
 def test_a_single_point_stands_in_the_middle_with_its_value_and_its_step():
     svg = chart("t", "", [Curve("", [(0, 3.21)])])
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    assert f'cx="{middle:.1f}"' in svg
-    assert f'x="{middle:.1f}" y="{HEIGHT - 8}" text-anchor="middle">step 0</text>' in svg
+    assert 'cx="50.00%"' in svg
+    assert f'x="50.00%" y="{HEIGHT - 8}" text-anchor="middle">step 0</text>' in svg
     assert "<tspan>3.21</tspan>" in svg
-    assert f'data-frame="{LEFT} {WIDTH - RIGHT} -1 1"' in svg, "the hover finds the point where it is drawn"
+    assert f'data-frame="{LEFT} {RIGHT} -1 1"' in svg, "the hover finds the point where it is drawn"
 
 
 def test_the_dot_and_the_label_are_at_the_newest_value_and_inside_the_frame():
     svg = chart("t", "", [Curve("a", [(0, 1.0), (9, 2.0)], newest=5.0)])
-    found = re.search(r'<circle class="dot c0" cx="([\d.]+)" cy="([\d.]+)"', svg)
+    found = re.search(r'<circle class="dot c0" cx="([\d.]+)%" cy="([\d.]+)"', svg)
     assert found
-    assert float(found[1]) == WIDTH - RIGHT
+    assert float(found[1]) == 100
     assert TOP <= float(found[2]) < points_of(svg)[-1][1]
     assert "a <tspan>5</tspan>" in svg
 
@@ -96,7 +96,7 @@ def test_the_dot_and_the_label_are_at_the_newest_value_and_inside_the_frame():
 def test_an_empty_chart_keeps_its_place():
     empty, filled = chart("t", "s", []), chart("t", "s", [Curve("a", [(0, 1.0)])])
     assert "waiting for the first value" in empty
-    frame = f'viewBox="0 0 {WIDTH} {HEIGHT}"'
+    frame = f'<svg height="{HEIGHT}" style="padding: 0 {RIGHT}px 0 {LEFT}px"'
     assert frame in empty
     assert frame in filled
 

@@ -38,10 +38,7 @@ def test_the_limit_is_drawn_at_its_value_over_the_band_of_its_interval():
     assert 'class="limit"' not in plain
     y = charts._scale(0.4, 1.0, charts.HEIGHT - charts.BOTTOM, charts.TOP)
     assert f'y1="{y(0.9):.1f}" y2="{y(0.9):.1f}"' in limited
-    assert (
-        f'y="{y(1.0):.1f}" width="{charts.WIDTH - charts.RIGHT - charts.LEFT}" height="{y(0.8) - y(1.0):.1f}"'
-        in limited
-    )
+    assert f'y="{y(1.0):.1f}" width="100%" height="{y(0.8) - y(1.0):.1f}"' in limited
     assert "a &lt; b" in limited
 
 
@@ -60,7 +57,8 @@ def test_the_curve_of_a_reward_run_is_drawn_under_the_noise_ceiling_where_someth
         db.execute("UPDATE runs SET snapshot_id = ? WHERE name = ?", [agreed.id, name])
     of_many = stored.read(full_ws, curves.draw, name, [], 0, False)
     assert 'class="limit"' not in of_many, "what raters agreed on has another ceiling than single votes"
-    assert f"ceiling at most {ceiling.value:.0%}, {ceiling.num} repeats" in drawn
+    assert f">ceiling at most {ceiling.value:.0%},<" in drawn
+    assert f">{ceiling.num} repeats<" in drawn
 
 
 def test_every_share_of_the_page_says_how_sure_it_is_and_from_how_many(world):
@@ -195,10 +193,18 @@ def test_the_ceiling_is_drawn_over_chosen_and_random_labels_and_its_words_stay_i
     drawn = drawing.page(stored.read(full_ws, report.read))
     section = drawn.partition('id="insight-choice"')[2].partition("</section>")[0]
     assert section.count('class="limit"') == 1
-    room = charts.WIDTH - charts.RIGHT - charts.LEFT
-    for words in ("ceiling at most 92%, 190 repeats", "ceiling at most 100%, 100,000,000 repeats and more"):
-        markup = chart("a", "", [Curve("b", [(1, 0.5), (2, 0.6)])], limit=Limit(0.9, 0.8, 1.0, words))
-        assert ("textLength" in markup) == (len(words) * charts.LETTER > room - 8)
+    for words, num_lines in (("ceiling at most 92%", 1), ("ceiling at most 92%, 190,000 repeats", 2)):
+        for value in (0.2, 0.9):
+            limit = Limit(value, value - 0.05, value + 0.05, words)
+            text = chart("a", "", [Curve("b", [(1, 0.3), (2, 0.6)])], limit=limit).partition("limit-words")[2]
+            lines = re.findall(r'<tspan x="4" dy="(\d+)">([^<]+)</tspan>', text.partition("</text>")[0])
+            assert " ".join(line for _, line in lines) == words
+            assert len(lines) == num_lines
+            assert all(len(line) * charts.LETTER <= charts.NARROWEST - 4 for _, line in lines)
+            first = float(re.search(r'y="([\d.]+)"', text)[1])
+            last = first + charts.LINE * (num_lines - 1)
+            assert charts.TOP <= first - 9
+            assert last <= charts.HEIGHT - charts.BOTTOM
 
 
 def test_what_is_expected_of_more_labels_is_drawn_with_its_interval(full_ws):

@@ -2,7 +2,7 @@
 
 from modules.intervals import wilson_interval
 from tests.support.measured import VALUES
-from ui.components.reliability_curve import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, _x, _y
+from ui.components.reliability_curve import BOTTOM, HEIGHT, TOP, _x, _y
 from ui.pages.runs.reliability import panel
 
 
@@ -11,11 +11,10 @@ def test_the_drawing_puts_a_dot_where_prediction_and_observation_meet():
     assert panel({"train/loss": 1.0}) == ""
     assert svg.count("<circle") == 2
     x, y = _x(0.97), _y(0.9)
-    assert f'cx="{x:.1f}" cy="{y:.1f}" r="9.0"' in svg, "the most comparisons, the largest dot"
+    assert f'cx="{x}" cy="{y:.1f}" r="9.0"' in svg, "the most comparisons, the largest dot"
     low, high = wilson_interval(27, 30)
     assert f'y1="{_y(low):.1f}" y2="{_y(high):.1f}"' in svg
-    assert _x(0.5) == LEFT
-    assert _x(1.0) == WIDTH - RIGHT
+    assert (_x(0.5), _x(1.0)) == ("0.00%", "100.00%")
     assert (_y(1.0), _y(0.0)) == (TOP, HEIGHT - BOTTOM)
 
 

@@ -177,17 +177,16 @@ def test_steps_without_a_value_say_so_and_do_not_wait(ppo):
 def test_the_crosshair_is_in_all_charts_dragging_zooms_and_a_double_click_shows_all(ppo, serve, visit):
     ws, run = ppo
     page = visit(serve(ws).url + f"#runs/{run.name}")
-    charts = page.locator("#run-curves figure.chart svg")
+    charts = page.locator("#run-curves figure.chart > svg")
     expect(charts).to_have_count(5)
-    loss = page.locator("#run-curves figure.chart", has_text="policy loss").locator("svg")
+    loss = page.locator("#run-curves figure.chart", has_text="policy loss").locator("> svg")
 
     def at(step):
         """A place over the frame of the chart, of a step from 1 to 40."""
         loss.scroll_into_view_if_needed()
         share = (step - 1) / 39
         box, (left, right) = waiting.at_rest(loss), map(float, loss.get_attribute("data-frame").split()[:2])
-        scale = box["width"] / float(loss.get_attribute("viewBox").split()[2])
-        return box["x"] + scale * (left + share * (right - left)), box["y"] + box["height"] / 2
+        return box["x"] + left + share * (box["width"] - left - right), box["y"] + box["height"] / 2
 
     page.mouse.move(*at(21))
     visible = [chart for chart in charts.all() if chart.is_visible()]
@@ -201,7 +200,7 @@ def test_the_crosshair_is_in_all_charts_dragging_zooms_and_a_double_click_shows_
     lines = {
         round(
             chart.locator(".cross line").evaluate(
-                "line => line.getBoundingClientRect().x - line.ownerSVGElement.getBoundingClientRect().x"
+                "line => line.getBoundingClientRect().x - line.closest('figure').getBoundingClientRect().x"
             )
         )
         for chart in visible
@@ -235,7 +234,7 @@ def test_the_crosshair_is_in_all_charts_dragging_zooms_and_a_double_click_shows_
 def test_the_keyboard_goes_from_point_to_point_zooms_and_opens_a_table(ppo, serve, visit):
     ws, run = ppo
     page = visit(serve(ws).url + f"#runs/{run.name}")
-    chart = page.locator("[data-group=value] figure.chart svg")
+    chart = page.locator("[data-group=value] figure.chart > svg")
     chart.focus()
     page.keyboard.press("End")
     tip, crosses = page.locator(".chart-tip"), page.locator(".run-charts .cross")
@@ -274,7 +273,7 @@ def test_the_keyboard_goes_from_point_to_point_zooms_and_opens_a_table(ppo, serv
 def test_a_finger_that_is_drawn_sideways_zooms(ppo, serve, visit):
     ws, run = ppo
     page = visit(serve(ws).url + f"#runs/{run.name}", width=390)
-    chart = page.locator("[data-group=value] figure.chart svg")
+    chart = page.locator("[data-group=value] figure.chart > svg")
     chart.scroll_into_view_if_needed()
     expect(chart).to_have_css("touch-action", "pan-y")
     box, touch = waiting.at_rest(chart), page.context.new_cdp_session(page)
@@ -289,7 +288,7 @@ def test_a_finger_that_is_drawn_sideways_zooms(ppo, serve, visit):
 def test_dragging_goes_on_when_the_chart_is_drawn_again_meanwhile(ppo, serve, visit):
     ws, run = ppo
     page = visit(serve(ws).url + f"#runs/{run.name}")
-    chart = page.locator("[data-group=value] figure.chart svg")
+    chart = page.locator("[data-group=value] figure.chart > svg")
     box = waiting.at_rest(chart)
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + 0.3 * box["width"], y)
@@ -315,17 +314,61 @@ def test_a_group_stays_folded_over_a_reload_and_when_it_is_drawn_again(ppo, serv
     policy, time = (page.locator(f'.fold[data-group="{key}"]') for key in ("policy", "time"))
     policy.locator("summary").click()
     time.locator("summary").click()
-    expect(policy.locator("svg")).to_be_hidden()
-    expect(time.locator("svg")).to_be_visible()
+    expect(policy.locator("figure > svg")).to_be_hidden()
+    expect(time.locator("figure > svg")).to_be_visible()
     before = time.locator("polyline").get_attribute("points")
     page.locator("#curve-log input").check()
     expect(time.locator("polyline")).not_to_have_attribute("points", before)
-    expect(policy.locator("svg")).to_be_hidden()
-    expect(time.locator("svg")).to_be_visible()
+    expect(policy.locator("figure > svg")).to_be_hidden()
+    expect(time.locator("figure > svg")).to_be_visible()
     page.reload()
-    expect(time.locator("svg")).to_be_visible()
-    expect(policy.locator("svg")).to_be_hidden()
+    expect(time.locator("figure > svg")).to_be_visible()
+    expect(policy.locator("figure > svg")).to_be_hidden()
     expect(policy).to_be_visible()
+
+
+@pytest.mark.browser
+def test_charts_fill_their_columns_at_every_width_and_their_words_keep_their_size(ppo, serve, visit):
+    ws, run = ppo
+    page = visit(serve(ws).url + f"#runs/{run.name}", width=1600)
+    chart = page.locator("[data-group=objective] figure.chart > svg").first
+    waiting.at_rest(chart)
+    page.evaluate(
+        """() => {
+            window.drawn = 0;
+            const isPointers = (node) => node.matches?.(".cross");
+            new MutationObserver((changes) => {
+                for (const { addedNodes, removedNodes } of changes) window.drawn += ![...addedNodes, ...removedNodes].every(isPointers);
+            }).observe(document.getElementById("run-curves"), { childList: true, subtree: true });
+        }"""
+    )
+    for width, num_columns in ((1600, 3), (2100, 4), (1280, 2), (390, 1), (1600, 3)):
+        page.set_viewport_size({"width": width, "height": 900})
+        box = waiting.at_rest(chart)
+        seen = chart.evaluate(
+            """svg => {
+                const parts = [...svg.querySelectorAll("text")].map((text) => {
+                    const { a, d } = text.getScreenCTM();
+                    return [parseFloat(getComputedStyle(text).fontSize) * a, parseFloat(getComputedStyle(text).fontSize) * d];
+                });
+                const place = (node) => node.getBoundingClientRect();
+                return {
+                    sizes: [...new Set(parts.flat().map((size) => size.toFixed(2)))].sort(),
+                    columns: getComputedStyle(svg.closest(".charts")).gridTemplateColumns.split(" ").length,
+                    spare: place(svg.closest("figure")).width - place(svg).width,
+                    over: Math.max(...[...svg.querySelectorAll("text")].map((text) => place(text).right - place(svg).right)),
+                    apart: place(svg.querySelector(".dot.c0")).right - place(svg.querySelector(".line.c0")).right,
+                };
+            }"""
+        )
+        assert (seen["sizes"], seen["columns"], round(seen["spare"])) == (["11.00", "12.00"], num_columns, 0), width
+        assert seen["over"] <= 0, "a curve's name ends within the chart"
+        assert 0 <= seen["apart"] <= 4, "the curve ends at its dot"
+        page.mouse.move(box["x"] + 42, box["y"] + box["height"] / 2)
+        expect(page.locator(".chart-tip")).to_contain_text("iteration 1")
+        page.mouse.move(box["x"] + box["width"] - 100, box["y"] + box["height"] / 2)
+        expect(page.locator(".chart-tip")).to_contain_text("iteration 40")
+    assert page.evaluate("window.drawn") == 0, "nothing is drawn again"
 
 
 @pytest.mark.browser
@@ -358,6 +401,24 @@ def test_what_is_shown_is_saved_as_csv_and_a_chart_as_svg_and_png(ppo, serve, vi
     assert "policy loss" in drawn_alone
     assert "stroke:rgb(" in drawn_alone, "it needs no style from elsewhere"
     assert "cross" not in drawn_alone
+    seen = chart.locator("> svg").evaluate(
+        """(svg, text) => {
+            const holder = Object.assign(document.createElement("div"), { innerHTML: text });
+            document.body.append(holder);
+            const from = (root) => {
+                const left = root.querySelector(".grid").getBoundingClientRect().left;
+                return [".dot", ".line", ".name", ".tick"].map((part) => {
+                    const box = root.querySelector(part).getBoundingClientRect();
+                    return [box.left - left, box.width].map(Math.round);
+                });
+            };
+            const places = [from(svg), from(holder)];
+            holder.remove();
+            return places;
+        }""",
+        drawn_alone,
+    )
+    assert seen[0] == seen[1], "every part is where it is on the page"
     with page.expect_download() as download:
         chart.get_by_role("button", name="PNG").click()
     assert download.value.path().read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"

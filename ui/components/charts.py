@@ -3,6 +3,9 @@
 Colours are CSS classes, so light and dark need no redraw. Points arrive thinned by `studio.runs.metrics.curve`. The values for
 the hover travel in a `data-points` attribute that `charts.js` reads; Gradio patches the new markup into the old, so the
 pointer and the scroll position stay where they are.
+
+A chart is as wide as its place, and its words keep their size: places along the frame are percentages of it, and only the curves
+are stretched, with lines that stay as thick.
 """
 
 import json
@@ -13,11 +16,16 @@ from typing import NamedTuple
 
 from ui.components.html import number
 
-WIDTH, HEIGHT = 340, 168
+HEIGHT = 168
 LEFT, RIGHT, TOP, BOTTOM = 42, 100, 12, 24
+"""Pixels around the frame."""
+NARROWEST = 158
+"""Pixels of the frame in the narrowest column (`static/studio.css`)."""
+FULL = 1000
+"""Width of the frame in the units of its curves."""
 LABEL_GAP = 15
-LETTER = 5.5
-"""Width of a letter of the small words, on average."""
+LETTER, LINE = 5.5, 13
+"""Width of a letter of the small words, on average, and height of a line of them."""
 FILES = (
     '<p class="files"><button type="button" data-table>Table</button> <button type="button" data-file="svg">SVG</button> '
     '<button type="button" data-file="png">PNG</button></p>'
@@ -97,10 +105,15 @@ def chart(
     data = json.dumps([[c.name, [[x, float(f"{y:.9g}")] for x, y in c.points]] for c in drawn])
     return (
         f'<figure class="chart" data-title="{escape(title)}"><figcaption><b>{escape(title)}</b><span title="{escape(sentence)}">{escape(sentence)}</span></figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img"{focus} aria-label="{escape(title)}: {escape(newest)}" '
-        f'data-frame="{LEFT} {WIDTH - RIGHT} {low} {high}" data-label="{escape(x_label)}" '
+        f'<svg height="{HEIGHT}" {frame()} role="img"{focus} aria-label="{escape(title)}: {escape(newest)}" '
+        f'data-frame="{LEFT} {RIGHT} {low} {high}" data-label="{escape(x_label)}" '
         f'data-points="{escape(data)}">{body}</svg>{FILES if drawn else ""}</figure>'
     )
+
+
+def frame(right: int = RIGHT) -> str:
+    """Return the attribute that sets the frame off from the edges: 0 is its left edge then, and percentages are of its width."""
+    return f'style="padding: 0 {right}px 0 {LEFT}px"'
 
 
 def _plot(
@@ -117,7 +130,7 @@ def _plot(
         is_log = False
         notes.append("linear: has values of 0 or less")
     ticks = _log_ticks(min(ys), max(ys)) if is_log else _ticks(min(ys), max(ys))
-    to_x = _scale(low, high, LEFT, WIDTH - RIGHT)
+    to_x = _scale(low, high, 0, FULL)
     linear = _scale(
         math.log10(ticks[0]) if is_log else ticks[0],
         math.log10(ticks[-1]) if is_log else ticks[-1],
@@ -128,34 +141,36 @@ def _plot(
     def to_y(value: float) -> float:
         return linear(math.log10(value) if is_log else value)
 
+    areas = [_area(each, index, to_x, to_y) for index, each in bands]
     lines = [_path(curve, index, to_x, to_y) for index, curve in enumerate(curves)]
+    dots = [_dot(curve, index, to_x, to_y) for index, curve in enumerate(curves)]
+    stretched = f'<svg viewBox="0 0 {FULL} {HEIGHT}" height="{HEIGHT}" preserveAspectRatio="none">'
     return "".join(
         [
             _grid(ticks, to_y),
             _x_axis(curves, to_x, x_label, x_range),
             _note(notes),
             _limit(limit, to_y),
-            *(_area(each, index, to_x, to_y) for index, each in bands),
-            *lines,
+            *(stretched, *areas, *lines, "</svg>"),
+            *dots,
             _names(curves, to_x, to_y),
         ]
     )
 
 
 def _marks(marks: Sequence[tuple[int, str]], x_range: tuple[int, int]) -> str:
-    to_x = _scale(*x_range, LEFT, WIDTH - RIGHT)
+    to_x = _scale(*x_range, 0, FULL)
     return "".join(
-        f'<line class="mark" x1="{to_x(step):.1f}" x2="{to_x(step):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"><title>{escape(words)}</title></line>'
+        f'<line class="mark" x1="{_share(to_x(step))}" x2="{_share(to_x(step))}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"><title>{escape(words)}</title></line>'
         for step, words in marks
         if x_range[0] <= step <= x_range[1]
     )
 
 
 def _waiting(words: str) -> str:
-    middle = (LEFT + WIDTH - RIGHT) / 2
     return (
-        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<text class="tick" x="{middle}" y="{HEIGHT / 2}" text-anchor="middle">{escape(words)}</text>'
+        f'<line class="grid" x1="0" x2="100%" y1="{HEIGHT - BOTTOM}" y2="{HEIGHT - BOTTOM}"/>'
+        f'<text class="tick" x="50%" y="{HEIGHT / 2}" text-anchor="middle">{escape(words)}</text>'
     )
 
 
@@ -169,6 +184,11 @@ def _scale(low: float, high: float, start: float, end: float):
     """Return a function from a value to a coordinate."""
     scale = (end - start) / ((high - low) or 1.0)
     return lambda value: start + (value - low) * scale
+
+
+def _share(x: float) -> str:
+    """Return a place along the frame, in the units of its curves, as a percentage of its width."""
+    return f"{x / FULL:.2%}"
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -208,8 +228,8 @@ def _grid(ticks: list[float], to_y) -> str:
     step = ticks[1] - ticks[0]
     is_even = math.isclose(ticks[-1] - ticks[-2], step)
     return "".join(
-        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{to_y(t):.1f}" y2="{to_y(t):.1f}"/>'
-        f'<text class="tick" x="{LEFT - 6}" y="{to_y(t) + 4:.1f}" text-anchor="end">{_tick_text(t, step) if is_even else f"{t:g}"}</text>'
+        f'<line class="grid" x1="0" x2="100%" y1="{to_y(t):.1f}" y2="{to_y(t):.1f}"/>'
+        f'<text class="tick" x="-6" y="{to_y(t) + 4:.1f}" text-anchor="end">{_tick_text(t, step) if is_even else f"{t:g}"}</text>'
         for t in ticks
     )
 
@@ -219,27 +239,31 @@ def _x_axis(curves: list[Curve], to_x, label: str, x_range: tuple[int, int]) -> 
     (low, high), y = x_range, HEIGHT - 8
     if len(xs) == 1 and x_range == _x_range(curves):
         (low,) = xs
-        return f'<text class="tick" x="{to_x(low):.1f}" y="{y}" text-anchor="middle">{escape(label)} {low:,}</text>'
-    first = f'<text class="tick" x="{to_x(low):.1f}" y="{y}" text-anchor="middle">{low:,}</text>'
-    last = f'<text class="tick" x="{to_x(high):.1f}" y="{y}" text-anchor="end">{escape(label)} {high:,}</text>'
+        return f'<text class="tick" x="{_share(to_x(low))}" y="{y}" text-anchor="middle">{escape(label)} {low:,}</text>'
+    first = f'<text class="tick" x="0" y="{y}" text-anchor="middle">{low:,}</text>'
+    last = f'<text class="tick" x="100%" y="{y}" text-anchor="end">{escape(label)} {high:,}</text>'
     return first + last
 
 
 def _note(notes: list[str]) -> str:
     """Return a note above the frame on how the values are drawn."""
-    return f'<text class="tick note" x="{LEFT}" y="{TOP - 4}">{"; ".join(notes)}</text>' if notes else ""
+    return f'<text class="tick note" x="0" y="{TOP - 4}">{"; ".join(notes)}</text>' if notes else ""
 
 
 def _path(curve: Curve, index: int, to_x, to_y) -> str:
-    """Draw the line, over the line of its points where it is smoothed; a dot shows the newest value."""
-    x, y = to_x(curve.end[0]), to_y(curve.end[1])
-    dot = f'<circle class="dot c{index}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>'
+    """Draw the line, over the line of its points where it is smoothed."""
     if len(curve.points) == 1:
-        return dot
+        return ""
     kind = " is-raw" if curve.smoothed else " is-dashed" if curve.is_dashed else ""
     raw = _line(f"line c{index}{kind}", curve.points, to_x, to_y)
     smoothed = _line(f"line c{index}", curve.smoothed, to_x, to_y) if curve.smoothed else ""
-    return raw + smoothed + dot
+    return raw + smoothed
+
+
+def _dot(curve: Curve, index: int, to_x, to_y) -> str:
+    """Draw a dot at the newest value."""
+    x, y = to_x(curve.end[0]), to_y(curve.end[1])
+    return f'<circle class="dot c{index}" cx="{_share(x)}" cy="{y:.1f}" r="3"/>'
 
 
 def _line(classes: str, points: Points, to_x, to_y) -> str:
@@ -256,17 +280,22 @@ def _area(band: Band | None, index: int, to_x, to_y) -> str:
 
 
 def _limit(limit: Limit | None, to_y) -> str:
-    """Draw the limit's band, line and words; the words stand below it where there is no room above."""
+    """Draw the limit's band, line and words; the words stand below it where there is no room above.
+
+    Words too long for the narrowest chart are broken after their commas.
+    """
     if limit is None:
         return ""
     y, top, bottom = (to_y(each) for each in (limit.value, limit.high, limit.low))
-    at = y - 5 if y > TOP + 14 else y + 14
-    room = WIDTH - RIGHT - LEFT - 8
-    tight = f' textLength="{room}" lengthAdjust="spacingAndGlyphs"' if len(limit.words) * LETTER > room else ""
+    is_long = len(limit.words) * LETTER > NARROWEST - 8
+    lines = limit.words.replace(", ", ",\n").split("\n") if is_long else [limit.words]
+    above = y - 5 - (len(lines) - 1) * LINE
+    at = above if above > TOP + 9 else y + 14
+    words = "".join(f'<tspan x="4" dy="{LINE if n else 0}">{escape(line)}</tspan>' for n, line in enumerate(lines))
     return (
-        f'<rect class="limit-band" x="{LEFT}" y="{top:.1f}" width="{WIDTH - RIGHT - LEFT}" height="{max(bottom - top, 1):.1f}"/>'
-        f'<line class="limit" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text class="tick limit-words" x="{LEFT + 4}" y="{at:.1f}"{tight}>{escape(limit.words)}</text>'
+        f'<rect class="limit-band" x="0" y="{top:.1f}" width="100%" height="{max(bottom - top, 1):.1f}"/>'
+        f'<line class="limit" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>'
+        f'<text class="tick limit-words" y="{at:.1f}">{words}</text>'
     )
 
 
@@ -274,12 +303,12 @@ def _names(curves: list[Curve], to_x, to_y) -> str:
     """Name and newest value right of each line's end, moved apart where they would overlap; no line runs under them."""
     wanted = sorted((to_y(curve.end[1]), index) for index, curve in enumerate(curves))
     texts, floor = [], TOP - LABEL_GAP + 4.0
-    x = max(to_x(curve.end[0]) for curve in curves) + 8
+    x = _share(max(to_x(curve.end[0]) for curve in curves))
     room = HEIGHT - BOTTOM - (len(curves) - 1) * LABEL_GAP
     for place, (y, index) in enumerate(wanted):
         floor = max(floor + LABEL_GAP, min(y, room + place * LABEL_GAP))
         texts.append(
-            f'<text class="name c{index}" x="{x:.1f}" y="{floor + 4:.1f}">'
+            f'<text class="name c{index}" x="{x}" dx="8" y="{floor + 4:.1f}">'
             f"{escape(curves[index].name)} <tspan>{number(curves[index].end[1])}</tspan></text>"
         )
     return "".join(texts)

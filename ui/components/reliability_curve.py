@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from html import escape
 
 from studio.runs.reward_evaluation import Point
+from ui.components import charts
 
-WIDTH, HEIGHT = 420, 250
-LEFT, RIGHT, TOP, BOTTOM = 42, 96, 12, 38
+HEIGHT = 250
+RIGHT, TOP, BOTTOM = 96, 12, 38
 LARGEST = 9.0
 """Radius of the dot with the most comparisons."""
 
@@ -25,13 +26,13 @@ def figure(points: Sequence[Point], note: str) -> str:
         '<figure class="chart"><figcaption><b>reliability</b><span>How often the response that the scores preferred won, against the '
         "probability they gave it; on the dashed line both agree. Larger dots hold more comparisons, bars are 95 % intervals."
         f" {escape(note)}</span></figcaption>"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" data-points="[]" '
+        f'<svg height="{HEIGHT}" {charts.frame(RIGHT)} role="img" '
         f'aria-label="reliability: {escape(said)}">{body}</svg></figure>'
     )
 
 
-def _x(predicted: float) -> float:
-    return LEFT + (predicted - 0.5) * 2 * (WIDTH - LEFT - RIGHT)
+def _x(predicted: float) -> str:
+    return f"{(predicted - 0.5) * 2:.2%}"
 
 
 def _y(observed: float) -> float:
@@ -41,20 +42,19 @@ def _y(observed: float) -> float:
 def _frame() -> str:
     shares = (0.0, 0.25, 0.5, 0.75, 1.0)
     grid = "".join(
-        f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{_y(share):.1f}" y2="{_y(share):.1f}"/>'
-        f'<text class="tick" x="{LEFT - 6}" y="{_y(share) + 4:.1f}" text-anchor="end">{share:.0%}</text>'
+        f'<line class="grid" x1="0" x2="100%" y1="{_y(share):.1f}" y2="{_y(share):.1f}"/>'
+        f'<text class="tick" x="-6" y="{_y(share) + 4:.1f}" text-anchor="end">{share:.0%}</text>'
         for share in shares
     )
     axis = "".join(
-        f'<text class="tick" x="{_x(share):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{share:.0%}</text>'
+        f'<text class="tick" x="{_x(share)}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{share:.0%}</text>'
         for share in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
     )
-    middle = (LEFT + WIDTH - RIGHT) / 2
     names = (
-        f'<text class="tick" x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">predicted</text>'
-        f'<text class="tick" x="{WIDTH - RIGHT + 8}" y="{_y(1) + 4:.1f}">observed</text>'
+        f'<text class="tick" x="50%" y="{HEIGHT - 4}" text-anchor="middle">predicted</text>'
+        f'<text class="tick" x="100%" dx="8" y="{_y(1) + 4:.1f}">observed</text>'
     )
-    diagonal = f'<line class="ideal" x1="{_x(0.5)}" y1="{_y(0.5):.1f}" x2="{_x(1):.1f}" y2="{_y(1):.1f}"/>'
+    diagonal = f'<line class="ideal" x1="0" y1="{_y(0.5):.1f}" x2="100%" y2="{_y(1):.1f}"/>'
     return grid + axis + names + diagonal
 
 
@@ -65,7 +65,7 @@ def _dot(point: Point, most: int) -> str:
         f"of {point.num:,} comparisons"
     )
     return (
-        f'<g><title>{said}</title><line class="whisker" x1="{x:.1f}" x2="{x:.1f}" y1="{_y(point.low):.1f}" '
-        f'y2="{_y(point.high):.1f}"/><circle class="dot c0" cx="{x:.1f}" cy="{_y(point.observed):.1f}" '
+        f'<g><title>{said}</title><line class="whisker" x1="{x}" x2="{x}" y1="{_y(point.low):.1f}" '
+        f'y2="{_y(point.high):.1f}"/><circle class="dot c0" cx="{x}" cy="{_y(point.observed):.1f}" '
         f'r="{max(radius, 2.5):.1f}"/></g>'
     )

@@ -1,9 +1,9 @@
 /* Files made of what the charts of a run show, in the browser alone: the points as CSV, and a chart as SVG or PNG. */
 (() => {
-  const ABOVE = 22; // units for the title, and next to it for a long name at a curve's end
+  const ABOVE = 22; // pixels for the title, and next to it for a long name at a curve's end
   const BESIDE = 16;
-  const SHARPNESS = 3; // pixels of a PNG for each of the chart's units
-  const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "opacity", "font-family", "font-size", "font-weight", "font-variant-numeric", "text-anchor", "paint-order"];
+  const SHARPNESS = 3; // pixels of a PNG for each of the page's
+  const STYLES = ["overflow", "vector-effect", "fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linejoin", "opacity", "font-family", "font-size", "font-weight", "font-variant-numeric", "text-anchor", "paint-order"];
 
   function save(blob, name) {
     const link = document.createElement("a");
@@ -31,8 +31,10 @@
   /* The chart with its styles in it, on the page's ground, so that it looks the same elsewhere. */
   function drawing(figure) {
     const svg = figure.querySelector("svg");
-    const width = svg.viewBox.baseVal.width + BESIDE;
-    const height = svg.viewBox.baseVal.height + ABOVE;
+    const box = svg.getBoundingClientRect();
+    const [left, right] = svg.dataset.frame.split(" ").map(Number);
+    const width = box.width + BESIDE;
+    const height = box.height + ABOVE;
     const copy = svg.cloneNode(true);
     const parts = [...svg.querySelectorAll("*")];
     [...copy.querySelectorAll("*")].forEach((node, n) => {
@@ -41,18 +43,22 @@
     });
     for (const node of copy.querySelectorAll(".cross, .drag")) node.remove();
     for (const name of Object.keys(copy.dataset)) delete copy.dataset[name];
-    const ground = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-    const size = { x: 0, y: -ABOVE, width, height };
-    for (const [key, value] of Object.entries(size)) ground.setAttribute(key, value);
+    const make = (name, attributes) => {
+      const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+      for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+      return node;
+    };
+    const frame = make("svg", { width: box.width - left - right, height: box.height, style: "overflow:visible" });
+    frame.append(...copy.childNodes); // percentages are of its width
+    const ground = make("rect", { x: -left, y: -ABOVE, width, height });
     ground.setAttribute("fill", getComputedStyle(document.querySelector(".gradio-container")).backgroundColor);
-    const title = document.createElementNS("http://www.w3.org/2000/svg", "text");
+    const title = make("text", { x: 4 - left, y: -7 });
     title.textContent = figure.dataset.title;
-    title.setAttribute("x", 4);
-    title.setAttribute("y", -7);
     title.setAttribute("style", `font:600 13px sans-serif;fill:${getComputedStyle(figure).color}`);
-    copy.prepend(ground, title);
+    copy.append(ground, title, frame);
+    copy.removeAttribute("style");
     copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
-    copy.setAttribute("viewBox", `0 ${-ABOVE} ${width} ${height}`);
+    copy.setAttribute("viewBox", `${-left} ${-ABOVE} ${width} ${height}`);
     copy.setAttribute("width", width);
     copy.setAttribute("height", height);
     return { text: new XMLSerializer().serializeToString(copy), width, height };

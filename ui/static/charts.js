@@ -2,29 +2,30 @@
    with a finger, and a double click shows everything again. The keyboard does the same in a chart: arrows go from point to point,
    + and - zoom, 0 shows everything. Nothing is asked of the studio but by zooming. */
 (() => {
-  const BOTTOM = 24; // below a chart's frame, in its own units (ui/components/charts.py)
+  const BOTTOM = 24; // pixels below a chart's frame (ui/components/charts.py)
   const TOP = 12;
   const LEAST_PX = 6; // of a drag; less is a click
   const SVG = "http://www.w3.org/2000/svg";
   const chartOf = (node) => node?.closest?.("figure.chart svg[data-points]");
   const known = new WeakMap();
 
-  /* What a chart shows: its curves, its frame, and where it stands in the window. */
+  /* What a chart shows: its curves, where its frame begins in the window, and how wide that is. */
   function read(svg) {
     const text = svg.dataset.points;
     if (known.get(svg)?.text !== text) known.set(svg, { text, curves: JSON.parse(text) });
     const [left, right, low, high] = svg.dataset.frame.split(" ").map(Number);
     const box = svg.getBoundingClientRect();
-    return { curves: known.get(svg).curves, left, right, low, high, box, scale: box.width / svg.viewBox.baseVal.width };
+    return { curves: known.get(svg).curves, left: box.left + left, width: box.width - left - right, low, high, box };
   }
 
   function stepAt(chart, clientX) {
-    const { left, right, low, high, box, scale } = chart;
-    const share = Math.min(1, Math.max(0, ((clientX - box.left) / scale - left) / (right - left)));
+    const { left, width, low, high } = chart;
+    const share = Math.min(1, Math.max(0, (clientX - left) / width));
     return low + share * (high - low);
   }
 
-  const xOf = ({ left, right, low, high }, step) => left + (high > low ? (step - low) / (high - low) : 0) * (right - left);
+  /* Pixels from the frame's left edge. */
+  const xOf = ({ width, low, high }, step) => (high > low ? (step - low) / (high - low) : 0) * width;
   const nearest = (points, x) => points.reduce((best, point) => (Math.abs(point[0] - x) < Math.abs(best[0] - x) ? point : best));
   const figure = (value) => String(Number(value.toPrecision(5)));
 
@@ -58,18 +59,18 @@
         return line;
       }),
     );
-    tip.style.cssText = `left:${Math.min(chart.box.left + chart.scale * xOf(chart, step) + 12, innerWidth - 200)}px;top:${y + 14}px`;
+    tip.style.cssText = `left:${Math.min(chart.left + xOf(chart, step) + 12, innerWidth - 200)}px;top:${y + 14}px`;
     tip.hidden = false;
   }
 
   /* Mark a step in a chart; in charts next to the pointer's with the values of their curves, which have no room for names. */
   function mark(svg, chart, step, found) {
     const x = xOf(chart, step);
-    const bottom = svg.viewBox.baseVal.height - BOTTOM;
+    const bottom = chart.box.height - BOTTOM;
     const cross = make("g", { class: "cross" });
     cross.append(make("line", { x1: x, x2: x, y1: TOP, y2: bottom }));
     if (found) {
-      const isLate = x > (chart.left + chart.right) / 2;
+      const isLate = x > chart.width / 2;
       const text = make("text", { x: x + (isLate ? -5 : 5), y: TOP + 10, "text-anchor": isLate ? "end" : "start" });
       found.forEach(([, , y, index], n) => text.append(make("tspan", { class: `name c${index}` }, `${n ? "  " : ""}${figure(y)}`)));
       cross.append(text);
@@ -121,7 +122,7 @@
     if (!svg) return;
     const chart = read(svg);
     if (!drag.band?.isConnected) {
-      drag.band = make("rect", { class: "drag", y: TOP, height: svg.viewBox.baseVal.height - BOTTOM - TOP });
+      drag.band = make("rect", { class: "drag", y: TOP, height: chart.box.height - BOTTOM - TOP });
       svg.append(drag.band);
     }
     const xs = [from, event.clientX].map((x) => xOf(chart, stepAt(chart, x)));
