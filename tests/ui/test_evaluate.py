@@ -12,7 +12,7 @@ from studio.evaluation.results import Result, Subject
 from studio.models import checkpoints
 from studio.preferences import comparisons, ratings
 from studio.runs import launcher, runs
-from tests.support import stored
+from tests.support import stored, waiting
 from tests.ui import filling
 from tests.ui.filling import HOSTILE
 from ui.components import html
@@ -235,3 +235,17 @@ def test_verdicts_come_first_and_what_a_person_folds_or_opens_stays_so(full_ws, 
     page.reload()
     expect(figures.locator("table")).to_be_visible()
     expect(plots.last.locator("svg")).to_be_hidden()
+
+
+@pytest.mark.browser
+def test_buttons_stand_in_line_with_the_fields_and_not_with_their_labels(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#evaluate")
+    for button, field in (
+        ("measure", "evaluate-against"),
+        ("versus-start", "versus-rater"),
+        ("earned-start", "earned-number"),
+    ):
+        label, held = page.locator(f"#{field} [data-testid=block-info]"), page.locator(f"#{field} input")
+        pressed, named, typed = waiting.at_rest(page.locator(f"#{button}")), label.bounding_box(), held.bounding_box()
+        assert pressed["y"] >= named["y"] + named["height"]
+        assert abs(pressed["y"] + pressed["height"] / 2 - typed["y"] - typed["height"] / 2) <= 2, button
