@@ -203,7 +203,7 @@ def test_the_ceiling_is_drawn_over_chosen_and_random_labels_and_its_words_stay_i
             assert all(len(line) * charts.LETTER <= charts.NARROWEST - 4 for _, line in lines)
             first = float(re.search(r'y="([\d.]+)"', text)[1])
             last = first + charts.LINE * (num_lines - 1)
-            assert charts.TOP <= first - 9
+            assert first - 9 >= charts.TOP
             assert last <= charts.HEIGHT - charts.BOTTOM
 
 

@@ -9,6 +9,7 @@ import time
 import pytest
 from playwright.sync_api import Page, expect
 
+from assets.screenshots import take
 from modules.config import SFTConfig
 from modules.config.presets import preset
 from studio import settings
@@ -552,3 +553,10 @@ def test_an_import_is_a_card_and_is_taken_back_after_a_second_click(ws, serve, v
             db.execute("DELETE FROM responses WHERE text = 'No.'")
     expect(card).to_have_count(0)
     expect(page.locator("#data-list")).to_contain_text("No demonstrations yet")
+
+
+def test_the_program_that_takes_pictures_takes_narrow_ones_too(full_ws, serve, chromium, tmp_path):
+    served = serve(full_ws)
+    wide, narrow = (take.take(chromium, served.url, "home", "light", width, tmp_path) for width in (1280, 390))
+    assert (wide.name, narrow.name) == ("home-light.png", "home-390-light.png")
+    assert [int.from_bytes(each.read_bytes()[16:20], "big") for each in (wide, narrow)] == [1280, 390]
