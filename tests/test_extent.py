@@ -22,6 +22,11 @@ def ws(tmp_path):
     return found
 
 
+@pytest.fixture(autouse=True)
+def nothing_measured(monkeypatch):
+    monkeypatch.setattr(extent, "_measured", {})
+
+
 def _pace(ws, run, seconds):
     begun = datetime(2026, 1, 1, tzinfo=UTC)
     rows = [
@@ -59,12 +64,47 @@ def test_few_ratings_name_how_many_are_enough(ws, monkeypatch):
 def test_iterations_of_ppo_are_told_with_their_time_at_the_pace_of_the_last_run(ws):
     filling.add_texts(ws, 4)
     filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
-    assert stored.read(ws, extent.sentence, PPOConfig(rewards="function:f.py:f")) == "100 iterations of 64 responses."
+    said = stored.read(ws, extent.sentence, PPOConfig(rewards="function:f.py:f"))
+    assert said == (
+        "100 iterations of 64 responses. Its time is not known before a first run: Measure a real step tells it, and Runs does "
+        "from the second iteration on."
+    )
     before = filling.add_run(ws, PPOConfig(rewards="function:f.py:f", batch_size=32))
     filling.add_checkpoint(ws, before)
     _pace(ws, before, seconds=6.0)
     said = stored.read(ws, extent.sentence, PPOConfig(rewards="function:f.py:f", iterations=50, batch_size=64))
     assert said == "50 iterations of 64 responses. At the pace of ppo-1: about 10 min."
+
+
+def test_paces_of_several_runs_are_told_as_a_range_also_when_the_newest_had_another_base_model(ws):
+    filling.add_texts(ws, 4)
+    filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    config = PPOConfig(rewards="function:f.py:f", batch_size=32)
+    for seconds in (100.0, 6.0, 3.0, 12.0):
+        before = filling.add_run(ws, config)
+        filling.add_checkpoint(ws, before, 1)
+        filling.add_checkpoint(ws, before, 2)
+        _pace(ws, before, seconds)
+    other = filling.add_run(ws, config)
+    filling.add_checkpoint(ws, other)
+    _pace(ws, other, 1.0)
+    stored.written(ws, lambda db: db.execute("UPDATE checkpoints SET base_model = 'else' WHERE run_id = ?", [other.id]))
+    said = stored.read(ws, extent.sentence, config)
+    assert said.endswith("At the pace of ppo-4: about 20 min; the last 3 such runs had paces for 5 min to 20 min.")
+
+
+def test_without_a_run_the_time_is_told_as_it_was_measured(ws):
+    filling.add_texts(ws, 24)
+    config = SFTConfig(batch_size=8, epochs=4)
+    before = stored.read(ws, extent.sentence, config)
+    assert "Its time is not known before a first run: Measure a real step tells it" in before
+    assert "from the second step on" in before
+    stored.read(ws, extent.remember, config, 60.0)
+    num = int(before.split()[1])
+    assert f"At the measured pace: about {num} min." in stored.read(ws, extent.sentence, config)
+    half = stored.read(ws, extent.sentence, config.model_copy(update={"epochs": 2}))
+    assert f"about {num // 2} min." in half
+    assert "measured" not in stored.read(ws, extent.sentence, SFTConfig(base_model="someone/large"))
 
 
 def test_the_pace_of_another_base_model_says_nothing(ws):

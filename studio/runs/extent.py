@@ -1,10 +1,10 @@
-"""Says how much a run would have to do: its steps, and the time at the pace of the last such run."""
+"""Says how much a run would have to do: its steps, and the time at the pace of the last such runs."""
 
 import math
 from collections import Counter
 
 from modules.config import CurveConfig, PPOConfig, RewardConfig, SFTConfig, StageConfig, TrainConfig, VotesConfig
-from studio.models import base_models, checkpoints
+from studio.models import base_models, checkpoint_pages, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import arms, prompts, ratings, snapshots, unseen
 from studio.runs import label_curve, metrics, prepare, progress, runs
@@ -19,10 +19,14 @@ COUNTED = 20_000
 """Most ratings of which those that a run would choose are counted."""
 FEW_STEPS = 10
 """Optimizer steps below which SFT learns very little."""
+NUM_BEFORE = 3
+"""Runs whose pace is looked at."""
+_measured: dict[tuple[str, str], float] = {}
+"""Stage and base model to the seconds of an example, as measured by this process on this machine."""
 
 
 def sentence(db: Database, config: StageConfig) -> str:
-    """Return the steps of a run with this config and, where one on the same base model ran before, about how long it takes.
+    """Return the steps of a run with this config and about how long it takes, where one on the same base model ran before or was measured.
 
     Of ratings, those of training prompts that the config chooses are counted; of more than `COUNTED` all that are stored, so that
     a run may have fewer steps than it says. Empty for stages that do not train and where there is nothing to train on.
@@ -77,12 +81,40 @@ def _starter(config: TrainConfig) -> str:
     return ""
 
 
+def remember(db: Database, config: TrainConfig, step_s: float) -> None:
+    """Keep, for the life of this process, what a step with this config took here."""
+    _measured[prepare.stage_of(config), _base_of(db, config)] = step_s / config.batch_size
+
+
 def _time(db: Database, config: TrainConfig, steps: int) -> str:
-    """Say the time at the pace of the newest run of this stage, if it trained the same base model."""
-    before = checkpoints.newest(db, prepare.stage_of(config))
-    if before is None or before.base_model != _base_of(db, config):
-        return ""
-    return _at_pace(db, before, steps * config.batch_size)
+    """Say the time at the pace of the newest runs of this stage on the same base model; else as measured, else when it will be known."""
+    stage, base, examples = prepare.stage_of(config), _base_of(db, config), steps * config.batch_size
+    if before := _before(db, stage, base):
+        (name, newest), *_ = before
+        said = f"At the pace of {name}: about {progress.duration(newest * examples)}"
+        low, high = (progress.duration(end([pace for _, pace in before]) * examples) for end in (min, max))
+        return f"{said}." if low == high else f"{said}; the last {len(before)} such runs had paces for {low} to {high}."
+    if (pace := _measured.get((stage, base))) is not None:
+        return f"At the measured pace: about {progress.duration(pace * examples)}."
+    unit = "iteration" if isinstance(config, PPOConfig) else "step"
+    return (
+        f"Its time is not known before a first run: Measure a real step tells it, and Runs does from the second {unit} on."
+        if steps > 1
+        else ""
+    )
+
+
+def _before(db: Database, stage: str, base: str) -> list[tuple[str, float]]:
+    """Return the newest runs of a stage on a base model, with the seconds that each took for an example."""
+    saved = [each.run_id for each in checkpoint_pages.page(db, stage) if each.base_model == base]
+    found = []
+    for run_id in dict.fromkeys(saved):
+        run, pace = runs.get(db, run_id), metrics.pace(db, run_id)
+        if pace is not None and isinstance(run.config, TrainConfig):
+            found.append((run.name, pace[1] / run.config.batch_size))
+        if len(found) == NUM_BEFORE:
+            break
+    return found
 
 
 def _at_pace(db: Database, before: Checkpoint, examples: float) -> str:

@@ -8,6 +8,7 @@ import itertools
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +18,21 @@ from sqlite_utils import Database
 from modules import memory
 from modules.config import PPOConfig, TrainConfig
 from modules.memory import Estimate
-from studio.errors import BaseModelError, RunError
-from studio.models import base_models
-from studio.runs import devices, gpus, prepare, preview
+from studio.errors import BaseModelError, RunError, StudioError
+from studio.models import base_models, parents
+from studio.runs import devices, extent, gpus, prepare, preview
 from studio.runs.prepare import Prepared
 from studio.workspace import Workspace
 
 LIBRARIES = 700 * 2**20
 """RAM that the libraries of a worker take. A GPU's context, with the kernels loaded and cuBLAS's workspace, is assumed to take
 as much of the GPU's memory; it has not been measured."""
+FIELDS = (
+    "base_model", "method", "quantisation", "precision", "lora_rank", "lora_targets", "gradient_checkpointing", "batch_size",
+    "minibatch_size", "micro_batch_size", "rollout_batch_size", "rollout_weights", "max_length", "max_prompt_length",
+    "max_new_tokens", "packing", "keep_best", "device", "gpu", "devices",
+)  # fmt: skip
+"""The settings that an estimate depends on, besides the checkpoints."""
 PROBE_TIMEOUT_S = 900.0
 BEGIN_S = 30.0
 """A measurement not begun this many seconds after it was asked for never begins: its page was closed."""
@@ -62,6 +69,11 @@ class Fit:
     def is_fitting(self) -> bool:
         """True if it fits with a tenth to spare, since an estimate may be off."""
         return self.needed <= 0.9 * self.place.free
+
+    @property
+    def would_fit_alone(self) -> bool:
+        """True if it fits once everything else has left the memory."""
+        return self.needed <= 0.9 * self.place.total
 
 
 @dataclass(frozen=True)
@@ -137,8 +149,22 @@ def fit(db: Database, prepared: Prepared, longest: int = 0) -> Fit:
     """
     config = prepared.config
     assert isinstance(config, TrainConfig)
+    return _fit(config, preview.base_of(db, config)[0], longest)
+
+
+def look(db: Database, config: TrainConfig) -> Fit:
+    """Estimate as `fit` does for the longest texts that are allowed, in a millisecond or two: no row is read, no run is prepared.
+
+    Raises:
+        StudioError: as `fit`.
+    """
+    found = prepare.inherited(db, config)
+    return _fit(parents.fill(config, found) if found else config, found.base_model if found else config.base_model, 0)
+
+
+def _fit(config: TrainConfig, base_model: str, longest: int) -> Fit:
     devices.check_here(config)
-    name = base_models.resolve(preview.base_of(db, config)[0])
+    name = base_models.resolve(base_model)
     if not Path(name).is_dir():
         raise BaseModelError(
             f"The size of {name} is known once it has been fetched: start a run, or give a local folder."
@@ -269,6 +295,8 @@ def _probe(ws: Workspace, config: TrainConfig, turn: _Turn) -> Measured:
         if larger["peak"] + larger["libraries"] > free:
             break
         largest, grown, found = size, 2 * (larger["peak"] - found["peak"]), larger
+    with ws.read() as db, suppress(StudioError):  # its checkpoint may be gone by now
+        extent.remember(db, config, first["seconds_per_step"])
     return Measured(
         int(first["peak"]),
         int(first["libraries"]),

@@ -1,5 +1,7 @@
 """The form: each config class to components and back."""
 
+import re
+
 import gradio as gr
 import pytest
 
@@ -8,7 +10,8 @@ from studio import settings
 from studio.annotation.session_config import SessionConfig
 from studio.errors import RunError
 from studio.preferences.snapshots import Recipe
-from studio.runs import prepare, runs
+from studio.runs import memory_fit, prepare, runs
+from studio.runs.memory_fit import Place
 from tests.support import stored
 from tests.ui import filling
 from ui.components import form, labels
@@ -147,6 +150,39 @@ def test_the_page_says_how_much_a_run_would_have_to_do(full_ws):
     assert '<p class="quiet">7 iterations of 64 responses.' in outlook_of(full_ws, "ppo", iterations=7)
     assert "demonstrations, 3 times" in outlook_of(full_ws, "sft", epochs=3)
     assert outlook_of(full_ws, "sft", epochs="many") == outlook_of(full_ws, "sft", epochs=None) == ""
+
+
+def test_the_memory_is_told_at_once_and_follows_the_settings(full_ws, monkeypatch):
+    free = [64.0]
+    monkeypatch.setattr(
+        memory_fit, "place_of", lambda config: Place("RAM", 64 * 2**30, int(free[0] * 2**30), is_cpu=True)
+    )
+
+    def line(stage, **chosen):
+        found = re.search(r'<p class="(quiet|tight)">(Memory: .*?)</p>', outlook_of(full_ws, stage, **chosen))
+        return (found[1], found[2]) if found else None
+
+    kind, small = line("ppo", rollout_batch_size=1, batch_size=2, minibatch_size=2, micro_batch_size=1)
+    assert kind == "quiet"
+    assert small.endswith("of 64.0 GiB free now (RAM), with the longest texts that the settings allow.")
+    with full_ws.read() as db:
+        config = PPOConfig(rollout_batch_size=1, batch_size=2, minibatch_size=2, micro_batch_size=1)
+        assert memory_fit.look(db, config) == memory_fit.fit(db, prepare.resolve(full_ws, config)), (
+            "as Will it fit? says"
+        )
+    assert line("ppo") != (kind, small)
+    for stage in ("sft", "reward", "dpo"):
+        assert line(stage)[0] == "quiet"
+    assert line("sample") is None
+    free[0] = 0.5
+    assert line("sft")[1].endswith("It fits once what holds the rest has ended.")
+    monkeypatch.setattr(memory_fit, "place_of", lambda config: Place("RAM", 2**29, 2**29, is_cpu=True))
+    kind, said = line("sft", micro_batch_size=64, batch_size=64)
+    assert kind == "tight"
+    assert "It probably will not fit." in said
+    with full_ws.read() as db:
+        assert said.endswith(memory_fit.look(db, SFTConfig(micro_batch_size=64, batch_size=64)).advice[0])
+    assert "known once it has been fetched" in line("sft", base_model="someone/large")[1]
 
 
 def test_the_settings_of_an_earlier_run_go_into_the_form(full_ws):

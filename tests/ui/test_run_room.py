@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from modules.config import STAGES, PPOConfig, RewardConfig, SFTConfig
 from studio.models import checkpoints
-from studio.runs import launcher, memory_fit, prepare, preview, runs
+from studio.runs import extent, launcher, memory_fit, prepare, preview, runs
 from tests.support import stored, warm
 from tests.support.waiting import until as wait_for
 from tests.ui import filling
@@ -47,7 +47,15 @@ def test_the_head_of_a_run_and_its_buttons_stay_in_sight_while_one_scrolls(full_
 def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
     filling.add_texts(ws)
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
+    monkeypatch.setattr(extent, "_measured", {})
     page = visit(serve(ws).url + "#train/sft")
+    cost = page.locator("#taken-sft")
+    expect(cost).to_contain_text("Memory: about")
+    expect(cost).to_contain_text("Its time is not known before a first run")
+    before = cost.inner_text()
+    page.locator("#page-train button", has_text="Steps and learning rates").locator("visible=true").click()
+    page.locator("#sft-micro_batch_size input").fill("16")
+    expect(cost).not_to_have_text(before, use_inner_text=True)
     page.locator("#fit-sft").click()
     expect(page.locator("#fitted-sft .notice")).to_contain_text("It fits: about")
     expect(page.locator("#fitted-sft")).to_contain_text(" tokens, the longest in the data.", timeout=PATIENCE_MS)
@@ -60,6 +68,8 @@ def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
     expect(page.locator("#fitted-sft")).to_contain_text(
         "all texts of a step fit at once. Its 90 steps take about 3 min, loading and evaluation not counted."
     )
+    page.locator("#sft-epochs input").fill("60")
+    expect(cost).to_contain_text(re.compile(r"At the measured pace: about \d+ (s|min)\."))
     page.locator("#start-sft").click()
     expect(page.locator("#run-head h2")).to_have_text("sft-1")
     assert [run.name for run in stored.read(ws, runs.list_all)] == ["sft-1"]

@@ -147,6 +147,11 @@ def number(value: float | None) -> str:
     return f"{value:.4f}" if size >= 0.001 else f"{value:.1e}"
 
 
+def size(count: float) -> str:
+    """Write bytes in the unit that suits."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
 def figure(stage: str, metrics: Mapping[str, float]) -> str:
     """Return a checkpoint's main figure in words; an accuracy with its interval."""
     known_by = next(iter(figures.STAGES.get(stage, ())), None)

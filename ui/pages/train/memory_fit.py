@@ -16,8 +16,6 @@ from ui.components import html
 from ui.handlers import on
 from ui.pages.train import preview as page_preview
 
-GIB = 2**30
-MIB = 2**20
 _ORPHAN = html.notice(
     "A measurement started before this page was loaded is still running; its figures will not be shown here."
 )
@@ -142,13 +140,8 @@ def _measured(found: Measured, place: Place) -> str:
 
 def _verdict(needed: int, place: Place, is_fitting: bool, about: str) -> str:
     word = "It fits" if is_fitting else "It probably will not fit"
-    text = f"{word}: {about}{size(needed)} of the {size(place.free)} free now ({place.title}, {size(place.total)})."
+    text = f"{word}: {about}{html.size(needed)} of the {html.size(place.free)} free now ({place.title}, {html.size(place.total)})."
     return html.notice(text, "good" if is_fitting else "bad")
-
-
-def size(count: float) -> str:
-    """Return bytes in the unit that suits."""
-    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MIB:.0f} MiB"
 
 
 def _bar(pieces: dict[str, int], place: Place) -> str:
@@ -156,13 +149,13 @@ def _bar(pieces: dict[str, int], place: Place) -> str:
     whole = max(sum(pieces.values()), place.free, 1)
     shown = [(name, count) for name, count in pieces.items() if count]
     cells = "".join(
-        f'<i class="m{index}" style="width:{count / whole:.2%}" title="{escape(name)}: {size(count)}"></i>'
+        f'<i class="m{index}" style="width:{count / whole:.2%}" title="{escape(name)}: {html.size(count)}"></i>'
         for index, (name, count) in enumerate(shown)
     )
     mark = f'<b style="left:{min(1.0, place.free / whole):.2%}"></b>'
     names = "".join(
-        f'<li><i class="m{index}"></i>{escape(name)} <span class="num">{size(count)}</span></li>'
+        f'<li><i class="m{index}"></i>{escape(name)} <span class="num">{html.size(count)}</span></li>'
         for index, (name, count) in enumerate(shown)
     )
-    label = ", ".join(f"{name} {size(count)}" for name, count in shown)
+    label = ", ".join(f"{name} {html.size(count)}" for name, count in shown)
     return f'<div class="stack" role="img" aria-label="{escape(label)}">{cells}{mark}</div><ul class="stack-names">{names}</ul>'

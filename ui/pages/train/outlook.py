@@ -1,22 +1,24 @@
-"""Says, under Start, how much a run would have to do and what it takes over from its checkpoint."""
+"""Says, under Start, how much a run would have to do, its time and memory, and what it takes over from its checkpoint."""
 
 from html import escape
 from typing import Any
 
 from pydantic import ValidationError
 
-from modules.config import STAGES, StageConfig
+from modules.config import STAGES, StageConfig, TrainConfig
 from studio.errors import StudioError
 from studio.models import parents
-from studio.runs import extent, prepare
-from studio.workspace import Workspace
+from studio.runs import extent, memory_fit, prepare
+from studio.workspace import Database, Workspace
 from ui import file_access
-from ui.components import form
+from ui.components import form, html
+
+FIELDS = {*extent.FIELDS, *memory_fit.FIELDS}
 
 
 def watched(stage: str) -> list[str]:
     """Return the names of the fields that it depends on, in the order of the class."""
-    return [name for name in STAGES[stage].model_fields if name in form.CHECKPOINT_STAGES or name in extent.FIELDS]
+    return [name for name in STAGES[stage].model_fields if name in form.CHECKPOINT_STAGES or name in FIELDS]
 
 
 def of_watched(ws: Workspace, stage: str, *values: Any) -> str:
@@ -37,7 +39,33 @@ def words(ws: Workspace, config: StageConfig) -> str:
         file_access.check_config(ws, config)
         with ws.read() as db:
             found = prepare.inherited(db, config)
-            said = [extent.sentence(db, config), parents.sentence(found) if found else ""]
+            said = [
+                _quiet(extent.sentence(db, config)),
+                _memory(db, config),
+                _quiet(parents.sentence(found) if found else ""),
+            ]
     except StudioError:  # starting the run will say so
         return ""
-    return "".join(f'<p class="quiet">{escape(line)}</p>' for line in said if line)
+    return "".join(said)
+
+
+def _quiet(text: str) -> str:
+    return f'<p class="quiet">{escape(text)}</p>' if text else ""
+
+
+def _memory(db: Database, config: StageConfig) -> str:
+    """Return the line on a run's memory; empty for stages that do not train."""
+    if not isinstance(config, TrainConfig):
+        return ""
+    try:
+        found = memory_fit.look(db, config)
+    except StudioError as error:
+        return _quiet(f"Memory: {error}")
+    free = f"{html.size(found.place.free)} free now ({found.place.title})"
+    said = f"Memory: about {html.size(found.needed)} of {free}, with the longest texts that the settings allow."
+    if found.is_fitting:
+        return _quiet(said)
+    if found.would_fit_alone:
+        return _quiet(f"{said} It fits once what holds the rest has ended.")
+    tip = f" {found.advice[0]}" if found.advice else ""
+    return f'<p class="tight">{escape(f"{said} It probably will not fit.{tip}")}</p>'
