@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from modules.config import STAGES, StageConfig
-from modules.config.presets import HARDWARE, preset
+from modules.config.presets import FIRST_LOOK, HARDWARE, preset
 from studio.errors import ConfigError
 from studio.workspace import Workspace
 
@@ -42,13 +42,13 @@ def read(
     Args:
         stage: Such as ``sft``.
         config_file, settings: As typed.
-        presets: Names; those of hardware are taken.
+        presets: Names; those of hardware and the first look are taken.
         recipe: What a recipe sets.
 
     Raises:
         ConfigError: an unknown key, or a value out of range; one sentence each.
     """
-    hardware = [preset(stage, name) for name in presets if name in HARDWARE]
+    hardware = [preset(stage, name) for name in presets if name in (FIRST_LOOK, *HARDWARE)]
     values = dict(ChainMap(dict(recipe or {}), *reversed(hardware)))
     return read_class(STAGES[stage], stage, config_file, settings, values)
 

@@ -1,4 +1,4 @@
-"""Settings named for a stage and its hardware. They are starting points: the memory a model takes is estimated.
+"""Settings named for a stage and its hardware, or for a first look. They are starting points: the memory a model takes is estimated.
 
 Each names its largest model; `tests/modules/test_presets.py` checks that by `modules.memory`.
 """
@@ -26,6 +26,13 @@ HARDWARE = {
     "80gb": Hardware("80 GB GPU", 80, 13),
 }
 
+FIRST_LOOK = "first-look"
+SHORT: dict[str, dict[str, Any]] = {
+    "sft": {"max_demonstrations": 64, "epochs": 1},
+    "ppo": {"iterations": 10, "batch_size": 32, "value_warmup": 2, "eval_every": 5},
+}
+"""Stage to the settings of a first look: a short run that shows that everything works, and how long a step takes."""
+
 _MACHINE: dict[str, dict[str, Any]] = {
     "cpu": {"device": "cpu", "precision": "fp32", "quantisation": "none", "gradient_checkpointing": False},
     "8gb": {"device": "cuda", "precision": "bf16", "quantisation": "nf4", "gradient_checkpointing": True},
@@ -41,7 +48,9 @@ _LENGTH = {"cpu": 512, "8gb": 512, "12gb": 1024, "16gb": 1024, "24gb": 1024, "48
 
 
 def preset(stage: str, hardware: str) -> dict[str, Any]:
-    """Return the settings of a stage that trains, by name."""
+    """Return the settings of a stage that trains, by the name of the hardware or as a first look."""
+    if hardware == FIRST_LOOK:
+        return SHORT.get(stage, {})
     micro, length = _MICRO[hardware], _LENGTH[hardware]
     common = _MACHINE[hardware] | {"max_length": length}
     if stage == "sft":

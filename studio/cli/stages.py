@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from modules.config import STAGES, EvaluateConfig, TrainConfig
-from modules.config.presets import HARDWARE
+from modules.config.presets import FIRST_LOOK, HARDWARE, SHORT
 from modules.config.recipes import RECIPES
 from studio import settings
 from studio.cli import evaluations, follow
@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
             )
             command.add_argument(
                 "--preset",
-                choices=[*HARDWARE, *RECIPES],
+                choices=[*([FIRST_LOOK] if stage in SHORT else []), *HARDWARE, *RECIPES],
                 action="append",
                 default=[],
                 help="settings for your hardware, or of a paper's recipe, or both; --config and --set override them",

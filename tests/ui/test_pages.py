@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from assets.screenshots import take
-from modules.config import SFTConfig
+from modules.config import PPOConfig, SFTConfig
 from modules.config.presets import preset
 from studio import settings
 from studio.chat import asking
@@ -208,6 +208,16 @@ def test_settings_that_were_typed_taken_or_set_back_and_the_stage_outlive_a_relo
     expect(page).to_have_url(re.compile("#train/sft$"))
     page.get_by_role("radio", name="PPO", exact=True).click()
     expect(page).to_have_url(re.compile("#train/ppo$"))  # also one that the address had named before
+
+
+def test_a_first_look_makes_the_run_short_and_the_terminal_names_the_same(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#train/ppo")
+    page.locator("#preset-ppo input").fill("a first look")
+    page.keyboard.press("Enter")
+    expect(page.locator("#taken-ppo")).to_contain_text("10 iterations of 32 responses. At the pace of ppo-2: about")
+    expect(page.locator("#command-ppo")).to_contain_text("--set iterations=10")
+    expect(page.locator("#ppo-iterations input")).to_have_value("10")
+    assert settings.read("ppo", None, [], ["first-look"]) == PPOConfig(**preset("ppo", "first-look"))
 
 
 def test_a_preset_shows_all_that_it_changes_at_once(ws, serve, visit):

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from modules.config import STAGES, StageConfig, TrainConfig
-from modules.config.presets import HARDWARE, preset
+from modules.config.presets import FIRST_LOOK, HARDWARE, SHORT, preset
 from modules.config.recipes import RECIPES
 from studio import settings
 from studio.errors import ConfigError, StudioError
@@ -176,19 +176,27 @@ def _preset_choice(stage: str) -> gr.Dropdown:
     named = [
         (f"{found.title}, models up to about {found.billions:g} B parameters", name) for name, found in HARDWARE.items()
     ]
-    info = (
+    look = (
+        "A first look is a short run: it shows that everything works, and how long a step takes. "
+        if stage in SHORT
+        else ""
+    )
+    info = look + (
         "Hardware sets precision, quantisation, batch sizes and lengths; a paper's recipe sets how to train, for your data and for "
         "the method below. Choose one after the other for both; the rest stays as it is."
     )
+    short = [("a first look", FIRST_LOOK)] if stage in SHORT else []
     papers = [(title, name) for name, title in RECIPES.items()]
     return gr.Dropdown(
-        [("as below", ""), *named, *papers], value="", label="Preset", info=info, elem_id=f"preset-{stage}"
+        [("as below", ""), *short, *named, *papers], value="", label="Preset", info=info, elem_id=f"preset-{stage}"
     )
 
 
 def _preset(ws: Workspace, stage: str, chosen: str, values: Sequence[Any]) -> dict[str, Any]:
     """Return the values of a preset; fields that it does not name stay as they are."""
-    return preset(stage, chosen) if chosen in HARDWARE else _recipe(ws, stage, values) if chosen in RECIPES else {}
+    if chosen == FIRST_LOOK or chosen in HARDWARE:
+        return preset(stage, chosen)
+    return _recipe(ws, stage, values) if chosen in RECIPES else {}
 
 
 def _earlier(ws: Workspace, stage: str, name: Any, _: Sequence[Any]) -> dict[str, Any]:
