@@ -159,7 +159,9 @@ def look(db: Database, config: TrainConfig) -> Fit:
         StudioError: as `fit`.
     """
     found = prepare.inherited(db, config)
-    return _fit(parents.fill(config, found) if found else config, found.base_model if found else config.base_model, 0)
+    if found is None:
+        return _fit(config, preview.base_of(db, config)[0], 0)
+    return _fit(parents.fill(config, found), found.base_model, 0)
 
 
 def _fit(config: TrainConfig, base_model: str, longest: int) -> Fit:
