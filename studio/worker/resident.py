@@ -1,7 +1,7 @@
 """The process that stays with its models and answers question after question: ``python -m studio.worker.resident``.
 
-Several answers grow at the same time, a few tokens each in turn; switching between checkpoints of one base model is
-switching an adapter. On a GPU it holds the GPU's lock, and ends as soon as a run waits for it. Nothing is lost when it is
+Answers by one checkpoint grow in one batch, which each joins when it is asked for; those by different checkpoints grow a few tokens
+each in turn, and switching between checkpoints of one base model is switching an adapter. On a GPU it holds the GPU's lock, and ends as soon as a run waits for it. Nothing is lost when it is
 killed: what it said is with who asked.
 """
 
@@ -10,7 +10,9 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from sqlite_utils import Database
 
 from modules.model import checkpoint
 from modules.model.backbone import Backbone
-from modules.model.streaming import Stream
+from modules.model.streaming import Batch, Stream
 from studio.chat.protocol import (
     Event,
     OfPolicy,
@@ -41,7 +43,9 @@ from studio.worker.sampling import role_of
 from studio.workspace import Workspace
 
 TURN_S = 0.05
-"""Seconds that an answer is advanced for before the others have their turn and its text is told."""
+"""Seconds that answers by one checkpoint are advanced for before others have their turn and their text is told."""
+MOST_TOGETHER = 32
+"""Answers in a batch; those asked for later wait until one of them ends, in the order in which they were asked for."""
 LOOK_S = 1.0
 """Seconds between two looks for a run that waits for this GPU."""
 MOST_BASES = 2
@@ -122,25 +126,14 @@ class Answer:
             )
         self.num_prompt_tokens = len(prompt)
         self._chat = chat
-        self._stream = Stream(
-            backbone,
-            role_of(question.checkpoint),
-            prompt,
-            **question.sampling.model_dump(),
-            num_top=question.num_logprobs,
-        )
+        self.stream = Stream(backbone, prompt, **question.sampling.model_dump(), num_top=question.num_logprobs)
         self._began = time.monotonic()
-        self._told_tokens = 0
-        self._told, self._tokens_a_turn = 0, 1
-        """Characters that were told, and tokens that fit into a turn."""
+        self._told, self._told_tokens = 0, 0
+        """Characters and tokens that were told."""
 
-    def advance(self) -> Event:
-        """Draw tokens for a turn; returns what was added, and the end if it has come."""
-        began = time.monotonic()
-        self._stream.advance(self._tokens_a_turn)
-        took = (time.monotonic() - began) / self._tokens_a_turn
-        self._tokens_a_turn = max(1, min(64, int(TURN_S / max(took, 1e-6))))
-        text, reason = self._stream.text, self._stream.end_reason
+    def news(self) -> Event:
+        """Return what was added since the last time, and the end if it has come."""
+        text, reason = self.stream.text, self.stream.end_reason
         ends = [at for stop in self._stop if (at := text.find(stop)) >= 0]
         if ends:
             return self._event(text[: min(ends)], "stop")
@@ -150,11 +143,11 @@ class Answer:
 
     def stopped(self) -> Event:
         """End it where it is."""
-        return self._event(self._stream.text, "stopped")
+        return self._event(self.stream.text, "stopped")
 
     def _event(self, text: str, reason: Reason | None) -> Event:
         added, self._told = text[self._told :], max(self._told, len(text))
-        drawn, self._told_tokens = self._stream.drawn[self._told_tokens :], len(self._stream.drawn)
+        drawn, self._told_tokens = self.stream.drawn[self._told_tokens :], len(self.stream.drawn)
         tokens = [
             self._named(each.token, each.log_prob) | {"top_logprobs": [self._named(*top) for top in each.top]}
             for each in drawn
@@ -162,7 +155,7 @@ class Answer:
         ]
         event = Event(id=self.id, text=added, tokens=tokens, reason=reason)
         if reason:
-            event.num_prompt_tokens, event.num_tokens = self.num_prompt_tokens, len(self._stream.ids)
+            event.num_prompt_tokens, event.num_tokens = self.num_prompt_tokens, len(self.stream.ids)
             event.seconds = time.monotonic() - self._began
         return event
 
@@ -171,26 +164,85 @@ class Answer:
         return {"token": text, "logprob": log_prob, "bytes": list(text.encode("utf-8", "replace"))}
 
 
+class Answers:
+    """The answers that one checkpoint is giving, in one batch."""
+
+    def __init__(self, backbone: Backbone, role: str) -> None:
+        self.key = backbone, role
+        self._batch = Batch(backbone, role)
+        self._waiting, self._going = deque[Answer](), list[Answer]()
+        self._tokens_a_turn = 1
+        """Tokens that each is given in a turn."""
+
+    @property
+    def ids(self) -> list[int]:
+        """The questions that are open."""
+        return [answer.id for answer in (*self._going, *self._waiting)]
+
+    def add(self, answer: Answer) -> None:
+        """Have an answer join at the next turn."""
+        self._waiting.append(answer)
+
+    def advance(self) -> list[Event]:
+        """Let those that wait join, and draw tokens for a turn; returns what was added, and ends that have come."""
+        faults, num_tokens = [], self._tokens_a_turn
+        while self._waiting and len(self._going) < MOST_TOGETHER:
+            answer, num_tokens = self._waiting.popleft(), 1  # the first words are told at once
+            try:
+                self._batch.join(answer.stream)
+                self._going.append(answer)
+            except Exception as error:
+                faults.append(_fault(answer.id, error))
+        try:
+            began = time.monotonic()
+            self._batch.advance(num_tokens)
+            took = (time.monotonic() - began) / num_tokens
+            self._tokens_a_turn = max(1, min(64, int(TURN_S / max(took, 1e-6))))
+        except Exception as error:
+            faults += [_fault(answer.id, error) for answer in self._going]
+            self._going.clear()
+        events = [(answer, answer.news()) for answer in self._going]
+        for answer in [answer for answer, event in events if event.reason]:
+            self._leave(answer)
+        return faults + [event for _, event in events]
+
+    def end(self, number: int) -> Event:
+        """End an answer where it is."""
+        answer = next(each for each in (*self._going, *self._waiting) if each.id == number)
+        self._leave(answer)
+        return answer.stopped()
+
+    def _leave(self, answer: Answer) -> None:
+        self._batch.leave(answer.stream)
+        (self._going if answer in self._going else self._waiting).remove(answer)
+
+
 class Prediction:
     """Predictions that are being made, a batch at a time."""
 
     def __init__(self, ws: Workspace, asked: Predicting, backbone: Backbone) -> None:
-        self.id, self._name = asked.id, asked.checkpoint
+        self._id, self._name = asked.id, asked.checkpoint
+        self.ids = [asked.id]
         self._counts = (0, 0)
         self._batches = self._made(ws, asked, backbone)
 
-    def advance(self) -> Event:
+    def advance(self) -> list[Event]:
         """Make a batch; returns the sentence that ends it where nothing waits any more."""
         try:
             self._counts = next(self._batches)
+            return []
         except StopIteration as ended:
-            return Event(id=self.id, text=ended.value or predict.told(self._name, *self._counts), reason="eos")
-        return Event(id=self.id)
+            said = Event(id=self._id, text=ended.value or predict.told(self._name, *self._counts), reason="eos")
+        except Exception as error:
+            said = _fault(self._id, error)
+        self.ids = []
+        return [said]
 
-    def stopped(self) -> Event:
+    def end(self, number: int) -> Event:
         """End it where it is: what was predicted stays."""
         self._batches.close()
-        return Event(id=self.id, text=predict.told(self._name, *self._counts), reason="stopped")
+        self.ids = []
+        return Event(id=number, text=predict.told(self._name, *self._counts), reason="stopped")
 
     def _made(self, ws: Workspace, asked: Predicting, backbone: Backbone) -> Generator[tuple[int, int], None, str]:
         with predict.alone(ws) as is_mine:
@@ -210,26 +262,21 @@ def _overlap(text: str, stops: list[str]) -> int:
 def serve(ws: Workspace, start: Start, lines: "queue.Queue[dict[str, Any] | None]", tell: Any) -> None:
     """Answer until nothing was asked for a while, the other end is gone, or a run waits for the GPU."""
     with borrowed(ws, start.device) as device, loaded.Holding(ws) as holding:
-        models, answers = Models(), list[Answer | Prediction]()
+        models, works = Models(), list[Answers | Prediction]()
         last_asked, last_look = time.monotonic(), 0.0
         while True:
-            try:
-                line = lines.get(block=not answers, timeout=LOOK_S)
-            except queue.Empty:
-                pass
-            else:
+            for line in _said(lines, wait=not works):
                 if line is None:
                     return
                 last_asked = time.monotonic()
-                _take(ws, line, models, answers, tell)
+                _take(ws, line, models, works, tell)
                 holding.keep(models.names)
-            for answer in list(answers):
-                event = _advance(answer)
-                if event.reason or event.error:
-                    answers.remove(answer)
-                if event.text or event.reason or event.error:
-                    tell(event)
+            for work in works:
+                for event in work.advance():
+                    if event.text or event.reason or event.error:
+                        tell(event)
                 last_asked = time.monotonic()
+            works = [work for work in works if work.ids]
             if time.monotonic() - last_asked > start.idle_s:
                 return
             if device != devices.CPU and time.monotonic() - last_look > LOOK_S:
@@ -237,18 +284,25 @@ def serve(ws: Workspace, start: Start, lines: "queue.Queue[dict[str, Any] | None
                 with ws.read() as db:
                     name = _who_waits(db, device)
                 if name:
-                    for answer in answers:
-                        answer.stopped()  # whoever hears the end may go on at once
-                        tell(Event(id=answer.id, error=f"{name} needed the GPU, so this answer was ended."))
+                    for answering, number in [(each, number) for each in works for number in each.ids]:
+                        answering.end(number)  # whoever hears the end may go on at once
+                        tell(Event(id=number, error=f"{name} needed the GPU, so this answer was ended."))
                     return
 
 
-def _take(ws: Workspace, line: dict[str, Any], models: Models, answers: list[Answer | Prediction], tell: Any) -> None:
+def _said(lines: "queue.Queue[dict[str, Any] | None]", *, wait: bool) -> Iterator[dict[str, Any] | None]:
+    """Yield the lines that are there; where `wait`, that come within a while."""
+    with suppress(queue.Empty):
+        yield lines.get(block=wait, timeout=LOOK_S)
+        while True:
+            yield lines.get_nowait()
+
+
+def _take(ws: Workspace, line: dict[str, Any], models: Models, works: list[Answers | Prediction], tell: Any) -> None:
     if "end" in line:
         wanted = Stop.model_validate(line).end
-        for answer in [each for each in answers if each.id == wanted]:
-            answers.remove(answer)
-            tell(answer.stopped())
+        for work in [each for each in works if wanted in each.ids]:
+            tell(work.end(wanted))
         return
     try:
         if "responses" in line:
@@ -257,21 +311,25 @@ def _take(ws: Workspace, line: dict[str, Any], models: Models, answers: list[Ans
             asked = Reading.model_validate(line)
             tell(Event(id=asked.id, logprobs=reading.logprobs(models.get(asked), asked)))
         elif "checkpoint_id" in line:
-            answers.append(Prediction(ws, wanted := Predicting.model_validate(line), models.reward(wanted)))
+            works.append(Prediction(ws, wanted := Predicting.model_validate(line), models.reward(wanted)))
         elif "response" in line:
             tell(reading.of_text(models.get(text := TextReading.model_validate(line)), text))
         else:
             question = Question.model_validate(line)
-            answers.append(Answer(question, models.get(question)))
+            backbone, role = models.get(question), role_of(question.checkpoint)
+            answer = Answer(question, backbone)
+            _together(works, backbone, role).add(answer)
     except Exception as error:
         tell(_fault(line["id"], error))
 
 
-def _advance(answer: Answer | Prediction) -> Event:
-    try:
-        return answer.advance()
-    except Exception as error:
-        return _fault(answer.id, error)
+def _together(works: list[Answers | Prediction], backbone: Backbone, role: str) -> Answers:
+    """Return the answers of a role, which may have been begun now."""
+    for work in works:
+        if isinstance(work, Answers) and work.key == (backbone, role):
+            return work
+    works.append(begun := Answers(backbone, role))
+    return begun
 
 
 def _fault(number: int, error: Exception) -> Event:

@@ -1,7 +1,8 @@
-"""Measures how soon the resident process answers: the first words of an answer, and what switching checkpoints costs.
+"""Measures how soon the resident process answers: first words, switching checkpoints, and several who ask at once.
 
 Run it: ``python -m tests.benchmarks.chat``. A stored message is answered by the starter model with two LoRA checkpoints, on the
-CPU, as the page Chat has it answered; the time is that from asking to the first words that the page would paint.
+CPU, as the page Chat has it answered; the time is that from asking to the first words that the page would paint. Then answers of 200
+tokens are given to several people one after another, and to all at once.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from pathlib import Path
 from studio.chat import conversations
 from studio.chat.answering import Answering
 from studio.chat.conversations import Settings
-from studio.chat.protocol import Sampling
+from studio.chat.protocol import Question, Sampling
 from studio.chat.resident import Resident
 from studio.chat.turns import Turn
 from studio.workspace import Workspace
@@ -32,6 +33,8 @@ def main() -> None:
         resident = Resident(ws, "cpu")
         try:
             measure(ws, Answering(ws, resident), rounds)
+            for num_people in (2, 4, 8):
+                compare(resident, num_people, max(1, rounds // 8))
         finally:
             resident.close()
 
@@ -51,6 +54,37 @@ def measure(ws: Workspace, answers: Answering, rounds: int) -> None:
     print(
         f"so a switch costs                           {1000 * (statistics.median(other) - statistics.median(same)):7.0f} ms"
     )
+
+
+def compare(resident: Resident, num_people: int, rounds: int) -> None:
+    """Print the seconds of answers to several people, one after another and in one batch."""
+    in_turns, together = [], []
+    for number in range(rounds):
+        began = time.perf_counter()
+        alone = [_drained([question], resident) for question in _asked(resident, num_people, number)]
+        then = time.perf_counter()
+        at_once = _drained(_asked(resident, num_people, number), resident)
+        in_turns.append(then - began)
+        together.append(time.perf_counter() - then)
+        assert sum(alone) == at_once
+    turns, batch = statistics.median(in_turns), statistics.median(together)
+    print(
+        f"{num_people} answers, one after another {turns:.2f} s, at once {batch:.2f} s: {turns / batch:.1f} times as fast"
+    )
+
+
+def _asked(resident: Resident, num_people: int, number: int) -> list[Question]:
+    message = [{"role": "user", "content": "Tell me a long story about a fox."}]
+    return [
+        resident.question(NAMES[0], message, Sampling(max_new_tokens=200, temperature=5, seed=100 * number + person))
+        for person in range(num_people)
+    ]
+
+
+def _drained(questions: list[Question], resident: Resident) -> int:
+    """Hear answers that are given at the same time; returns their tokens."""
+    streams = [resident.answer(question) for question in questions]
+    return sum(event.num_tokens for stream in streams for event in stream)
 
 
 def first_words(ws: Workspace, answers: Answering, name: str) -> float:

@@ -71,6 +71,67 @@ def test_two_checkpoints_answer_at_the_same_time_by_one_process(resident):
     assert resident.pid == pid
 
 
+ASKED = [
+    (QUESTION, Sampling(max_new_tokens=30, seed=3), ()),
+    (
+        [{"role": "user", "content": "Tell me about a bird and its nest."}],
+        Sampling(max_new_tokens=40, temperature=0),
+        (),
+    ),
+    (QUESTION, Sampling(max_new_tokens=25, temperature=1.5, top_k=20, seed=8), ("e",)),
+    (QUESTION, Sampling(max_new_tokens=60, temperature=1.2, top_p=0.8, seed=9), ()),
+]
+"""What four people ask the same checkpoint, each with a length, a temperature, filters, a seed and stop texts of their own."""
+
+
+def test_those_who_ask_the_same_checkpoint_at_once_get_the_answers_that_each_gets_alone(resident):
+    def asked():
+        return [resident.question("sft-1@1", messages, sampling, stop=stop) for messages, sampling, stop in ASKED]
+
+    alone = [list(resident.answer(question)) for question in asked()]
+    streams = [resident.answer(question) for question in asked()]
+    begun = [next(stream) for stream in streams]
+    together = [[first, *stream] for first, stream in zip(begun, streams, strict=True)]
+    assert [text_of(events) for events in together] == [text_of(events) for events in alone]
+    assert [events[-1].reason for events in together] == [events[-1].reason for events in alone]
+    assert len({text_of(events) for events in together}) == len(ASKED)
+
+
+def test_answers_of_one_checkpoint_are_one_batch_which_one_joins_and_leaves_and_more_than_fit_wait_their_turn(
+    ws, monkeypatch
+):
+    from studio.worker import resident as worker
+
+    monkeypatch.setattr(worker, "MOST_TOGETHER", 3)
+    resident, models = Resident(ws, "cpu"), worker.Models()
+    length = Sampling(max_new_tokens=200, temperature=5)
+    asked = [resident.question("sft-1@1", QUESTION, length) for _ in range(5)]
+    backbone = models.get(asked[0])
+    rows = []
+    next_hidden = backbone.next_hidden
+    monkeypatch.setattr(backbone, "next_hidden", lambda tokens, *rest: rows.append(len(tokens)) or next_hidden(tokens, *rest))  # fmt: skip
+    answers = worker.Answers(backbone, worker.role_of("sft-1@1"))
+    answers.add(worker.Answer(asked[0], backbone))
+    assert [event.id for event in answers.advance()] == [asked[0].id]
+    for question in asked[1:]:
+        answers.add(worker.Answer(question, backbone))
+    assert [event.id for event in answers.advance()] == [question.id for question in asked[:3]]
+    assert rows == [1, 3]
+    assert answers.end(asked[1].id).reason == "stopped"
+    assert [event.id for event in answers.advance()] == [asked[0].id, asked[2].id, asked[3].id], "the next one joins"
+    assert answers.ids == [asked[0].id, asked[2].id, asked[3].id, asked[4].id]
+    assert answers.end(asked[4].id).num_tokens == 0, "one that waits can be stopped too"
+    long = resident.question("sft-1@1", QUESTION, length)
+    answers.end(asked[0].id)
+    broken = worker.Answer(long, backbone)
+    monkeypatch.setattr(broken.stream, "choose", None)
+    answers.add(broken)
+    told = answers.advance()
+    assert told[0].id == long.id
+    assert told[0].error.startswith("The model could not answer")
+    assert [event.id for event in told[1:]] == [asked[2].id, asked[3].id], "what goes wrong for one ends no other's"
+
+
 def test_a_deletion_lists_that_a_process_has_a_checkpoint_loaded_until_that_process_is_gone(ws):
     def uses(name):
         return [said for said in deletion.plan(ws, [name]).changes if "is loaded by a process that answers" in said]

@@ -27,6 +27,7 @@ from modules.errors import BaseModelError, ConfigError
 from modules.model.backbone import Backbone
 from modules.model.generate import generate
 from modules.model.packing import negative_logprobs
+from modules.model.streaming import Batch, Stream
 from modules.ppo import PPOModule
 from modules.reward import RewardModule
 from modules.sft import SFTModule
@@ -155,6 +156,25 @@ def test_sampling_with_the_cache_gives_the_tokens_of_whole_forwards(folders: dic
             cumulative = last.softmax(-1).double().cumsum(-1)[0]
             ids.append(int((cumulative <= noise[row, step] * cumulative[-1]).sum()))
         assert ids[len(start) :] == response
+
+
+@every_family
+def test_answers_that_join_and_leave_a_batch_are_those_given_alone(folders: dict[str, Path], family: str) -> None:
+    backbone = load(folders[family])
+    backbone.add_role("policy")
+    scramble(backbone, "policy", scale=0.02)
+    prompts = [backbone.chat.encode_prompt(prompt(i, prompt_words=9 - 4 * i)["messages"]).ids for i in range(3)]
+    alone = [
+        generate(backbone, "policy", [each], max_new_tokens=10 + 3 * number, seed=number).responses[0]
+        for number, each in enumerate(prompts)
+    ]
+    batch, streams = Batch(backbone, "policy"), []
+    for number, each in enumerate(prompts):
+        streams.append(Stream(backbone, each, max_new_tokens=10 + 3 * number, seed=number))
+        batch.join(streams[-1])
+        batch.advance(4)
+    batch.advance(20)
+    assert [stream.ids for stream in streams] == alone
 
 
 @every_family

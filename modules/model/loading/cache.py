@@ -4,6 +4,7 @@ transformers' own layer copies all it holds at every token, and its shapes chang
 CUDA graph. Here a step writes at a column that is a tensor on the device, and reads as many columns as the host says.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -42,6 +43,19 @@ class FixedCache(Cache):
             return torch.zeros(kept.shape, dtype=dtype, device=kept.device).masked_fill(~kept, torch.finfo(dtype).min)
         return kept
 
+    def take(self, rows: Sequence[tuple["FixedCache", int, int]]) -> None:
+        """Fill an empty cache with rows of others: of each the cache, the number of its row and how many of its last columns.
+
+        The newest column of each then lies in the same column, the last one that is filled.
+        """
+        self.num_filled = max(num for _, _, num in rows)
+        for layers in zip(*(other.layers for other, _, _ in rows), strict=True):
+            mine = FixedLayer(self)
+            mine.take(
+                [(layer, row, other.num_filled, num) for layer, (other, row, num) in zip(layers, rows, strict=True)]
+            )
+            self.layers.append(mine)
+
     def keep(self, rows: Tensor) -> None:
         """Keep some rows (M,)."""
         for layer in self.layers:
@@ -60,7 +74,8 @@ class FixedLayer(DynamicLayer):
         """Add the newest tokens; returns the keys and values to attend to."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = self._room(key_states), self._room(value_states)
+            num_rows = len(key_states)
+            self.keys, self.values = self._room(key_states, num_rows), self._room(value_states, num_rows)
         assert self.keys is not None
         assert self.values is not None
         column, end = self._cache.column, key_states.shape[-2]
@@ -71,6 +86,18 @@ class FixedLayer(DynamicLayer):
         self.values.index_copy_(2, column, value_states)
         return self.keys[..., : self._cache.num_read, :], self.values[..., : self._cache.num_read, :]
 
+    def take(self, rows: Sequence[tuple["FixedLayer", int, int, int]]) -> None:
+        """As `FixedCache.take`: of each the layer, its row, the end of its columns and how many before that."""
+        first = rows[0][0]
+        assert first.keys is not None
+        assert first.values is not None
+        self.lazy_initialization(first.keys, first.values)
+        self.keys, self.values = self._room(first.keys, len(rows)), self._room(first.values, len(rows))
+        for place, (layer, row, end, num) in enumerate(rows):
+            to = slice(self._cache.num_filled - num, self._cache.num_filled)
+            self.keys[place, :, to] = layer.keys[row, :, end - num : end]  # type: ignore[index]  # all are filled
+            self.values[place, :, to] = layer.values[row, :, end - num : end]  # type: ignore[index]
+
     def get_seq_length(self) -> int:
         """Return the columns filled before this forward."""
         return self._cache.num_filled
@@ -79,9 +106,9 @@ class FixedLayer(DynamicLayer):
         """Return how many columns a mask covers, and that it begins at the first."""
         return (query_length if self._cache.column is None else self._cache.num_read), 0
 
-    def _room(self, states: Tensor) -> Tensor:
-        rows, heads, _, size = states.shape
-        return torch.zeros(rows, heads, self._cache.room, size, dtype=states.dtype, device=states.device)
+    def _room(self, states: Tensor, num_rows: int) -> Tensor:
+        _, heads, _, size = states.shape
+        return torch.zeros(num_rows, heads, self._cache.room, size, dtype=states.dtype, device=states.device)
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep some rows."""
