@@ -118,10 +118,11 @@ class _API:
                 name,
                 [],
                 sampling,
-                text=wanted.prompt,
+                text=prompt,
                 stop=wanted.stop,
                 num_logprobs=wanted.num_logprobs,
             )
+            for prompt in wanted.prompt
             for sampling in wanted.sampling()
         ]
         return await self._reply(request, wanted, questions, _TextForm(name))
@@ -136,13 +137,13 @@ class _API:
     ) -> Response:
         if wanted.stream:
             return await self._stream(questions[0], form, wanted.wants_usage)
-        streams = [self._events(question) for question in questions]
         ended: list[Event] = []
-        texts = [""] * len(streams)
-        tokens: list[list[dict[str, Any]]] = [[] for _ in streams]
+        texts = [""] * len(questions)
+        tokens: list[list[dict[str, Any]]] = [[] for _ in questions]
         try:
+            streams = [await run_in_threadpool(self._answers.answer, question) for question in questions]  # all at once
             for place, stream in enumerate(streams):
-                async for event in stream:
+                while (event := await run_in_threadpool(next, stream, None)) is not None:
                     texts[place] += event.text
                     tokens[place] += event.tokens
                     if event.reason:
@@ -150,13 +151,14 @@ class _API:
                     elif await request.is_disconnected():
                         return Response(status_code=499)
         finally:
-            for stream in streams:
-                await stream.aclose()
+            for question in questions:
+                self._answers.leave(question)
         choices = [
             form.choice(place, text, _ENDS[event.reason or "eos"], pieces if wanted.num_logprobs is not None else None)
             for place, (text, event, pieces) in enumerate(zip(texts, ended, tokens, strict=True))
         ]
-        usage = _usage(ended[0].num_prompt_tokens, sum(event.num_tokens for event in ended))
+        num_prompt_tokens = sum(event.num_prompt_tokens for event in ended[:: wanted.n])  # once for all answers to it
+        usage = _usage(num_prompt_tokens, sum(event.num_tokens for event in ended))
         return JSONResponse(form.head(form.whole) | {"choices": choices, "usage": usage})
 
     async def _stream(self, question: Question, form: "_Form", wants_usage: bool) -> Response:

@@ -4,12 +4,14 @@ import secrets
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from studio.chat.protocol import Sampling
 from studio.errors import DataError
 
 LARGEST_SEED = 2**31
 MOST_CHOICES = 16
+MOST_ANSWERS = 256
 USUAL_LENGTH = 256
 """Most tokens of an answer where the request names none."""
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -55,6 +57,11 @@ class _Request(BaseModel):
         return cls.model_fields[info.field_name].get_default() if value is None else value
 
     @property
+    def num_choices(self) -> int:
+        """Answers that are asked for."""
+        return self.n
+
+    @property
     def wants_usage(self) -> bool:
         """True if a stream is to end with the numbers of tokens."""
         return bool(self.stream_options.get("include_usage"))
@@ -68,8 +75,10 @@ class _Request(BaseModel):
         for name, value in (self.model_extra or {}).items():
             if name in _NEUTRAL and value is not None and value not in _NEUTRAL[name]:
                 raise DataError(f"{name} is not supported here: leave it out.")
-        if self.stream and self.n > 1:
-            raise DataError("stream gives one choice: leave n at 1, or send several requests.")
+        if self.stream and self.num_choices > 1:
+            raise DataError("stream gives one choice: leave n at 1 and send one prompt, or send several requests.")
+        if self.num_choices > MOST_ANSWERS:
+            raise DataError(f"A request gives at most {MOST_ANSWERS} answers: send fewer prompts at a time.")
         seed = secrets.randbelow(LARGEST_SEED) if self.seed is None else self.seed % LARGEST_SEED
         common = {
             "max_new_tokens": min(self.limit or USUAL_LENGTH, 32768),
@@ -127,15 +136,22 @@ class ChatRequest(_Request):
 
 
 class TextRequest(_Request):
-    """``POST /v1/completions``: one text that is gone on from."""
+    """``POST /v1/completions``: texts that are gone on from."""
 
-    prompt: str
+    prompt: Annotated[list[str], Field(min_length=1)]
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
     @field_validator("prompt", mode="before")
     @classmethod
-    def _one_text(cls, value: Any) -> Any:
-        return value[0] if isinstance(value, list) and len(value) == 1 else value
+    def _texts(cls, value: Any) -> Any:
+        if isinstance(value, list) and any(isinstance(each, int | list) for each in value):
+            raise PydanticCustomError("token_ids", "Token ids are not supported here: send a text, or a list of texts")
+        return [value] if isinstance(value, str) else value
+
+    @property
+    def num_choices(self) -> int:
+        """Answers to all texts together."""
+        return self.n * len(self.prompt)
 
     @property
     def num_logprobs(self) -> int | None:

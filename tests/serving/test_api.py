@@ -96,6 +96,45 @@ def test_a_text_is_gone_on_from_stops_and_says_its_log_probabilities(client):
     assert (cut.text, cut.finish_reason) == (found.text[: found.text.index(stop)], "stop")
 
 
+def test_each_text_of_a_list_is_gone_on_from_as_if_it_had_been_sent_alone_and_the_usage_is_summed(client):
+    asked = {"model": "sft-1@1", "max_tokens": 10, "seed": 4, "n": 2, "logprobs": 1}
+    prompts = ["Once upon a", "The fox", "In the quiet wood there was"]
+    found = client.completions.create(**asked, prompt=prompts)
+    alone = [client.completions.create(**asked, prompt=prompt) for prompt in prompts]
+    assert [choice.index for choice in found.choices] == list(range(6)), (
+        "both answers to the first text, then the others"
+    )
+    assert [choice.text for choice in found.choices] == [choice.text for each in alone for choice in each.choices]
+    assert len({choice.text for choice in found.choices}) == 6
+    assert all("".join(choice.logprobs.tokens).strip() == choice.text.strip() for choice in found.choices)
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert getattr(found.usage, name) == sum(getattr(each.usage, name) for each in alone)
+    (single,) = client.completions.create(**asked | {"n": 1}, prompt=prompts[:1]).choices
+    assert single.text == found.choices[0].text
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    {
+        "ids": ({"prompt": [5, 6]}, "prompt: Token ids are not supported here: send a text, or a list of texts."),
+        "lists of ids": ({"prompt": [[5, 6], [7]]}, "prompt: Token ids are not supported here"),
+        "nothing": ({"prompt": []}, "prompt: List should have at least 1 item"),
+        "streamed": (
+            {"prompt": ["a", "b"], "stream": True},
+            "stream gives one choice: leave n at 1 and send one prompt",
+        ),
+        "many": ({"prompt": ["a"] * 17, "n": 16}, "A request gives at most 256 answers"),
+        "one is too long": ({"prompt": ["a", "fox " * 3000]}, "leaves no room for an answer"),
+    }.values(),
+    ids=["ids", "lists of ids", "nothing", "streamed", "many", "too long"],
+)
+def test_texts_that_cannot_be_gone_on_from_are_refused_with_the_reason(client, resident, changed, sentence):
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(**{"model": "sft-1@1", "max_tokens": 3} | changed)
+    assert sentence in refused.value.body["message"]
+    assert not resident._open, "the others are not answered either"
+
+
 @pytest.mark.parametrize(
     ("changed", "status", "sentence"),
     {
