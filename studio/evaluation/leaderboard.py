@@ -142,7 +142,7 @@ def read(db: Database, rater: str = "person", anchors: Sequence[str] = ()) -> Le
     """Rank by the votes in the workspace; without `anchors` the SFT checkpoints are, the oldest first. base may be one.
 
     Raises:
-        RatingError: this rater has not voted on answers of two different checkpoints.
+        RatingError: this rater has not voted on answers of two different checkpoints, or on none of an anchor.
         CheckpointError: there is no checkpoint of an anchor's name.
     """
     votes, voters = model_votes.between_checkpoints(db, rater), model_votes.raters(db)
@@ -152,18 +152,24 @@ def read(db: Database, rater: str = "person", anchors: Sequence[str] = ()) -> Le
             f"The rater {rater} has not voted on answers of two different checkpoints.{who} Compare two: "
             "rlhf-studio compare ppo-1 sft-1"
         )
-    bases = sorted({name for vote in votes for name in (vote.left, vote.right) if is_base(name)})
-    named = [found for name in anchors for found in _anchors(db, name, bases)]
+    voted = sorted({name for vote in votes for name in (vote.left, vote.right)})
+    named = [found for name in anchors for found in _anchors(db, name, voted, rater)]
     return build(
         votes, rater, named or [each.name for each in reversed(checkpoints.list_all(db, "sft", has_deleted=True))]
     )
 
 
-def _anchors(db: Database, name: str, bases: list[str]) -> list[str]:
-    """Return the stored names that an anchor stands for."""
-    if name == BASE:
-        return bases
-    return [name] if name in bases else [checkpoints.recorded(db, name).name]
+def _anchors(db: Database, name: str, voted: list[str], rater: str) -> list[str]:
+    """Return the names among those that were voted on that an anchor stands for; errors as `read`."""
+    bases = [each for each in voted if is_base(each)]
+    meant = bases if name == BASE else [name] if name in bases else [checkpoints.recorded(db, name).name]
+    found = [each for each in meant if each in voted]
+    if not found:
+        offered = ", ".join(dict.fromkeys(BASE if is_base(each) else each for each in voted))
+        raise RatingError(
+            f"The rater {rater} has never voted on {name}, so it cannot be the anchor. These can be: {offered}."
+        )
+    return found
 
 
 def against_sft(db: Database, found: Sequence[Checkpoint]) -> dict[str, HeadToHead]:

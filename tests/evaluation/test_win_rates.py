@@ -98,6 +98,19 @@ def test_the_leaderboard_in_the_terminal_moves_with_each_vote(ws, capsys):
     assert found["groups"][0]["anchor"] == "sft-1@40"
 
 
+def test_an_anchor_that_was_never_voted_on_is_refused_and_those_that_can_be_one_are_named(ws, capsys):
+    filling.add_rivals(ws, 4)
+    vote(ws, 4, prefer(ws, "sft-2"))
+    third = filling.add_run(ws, SFTConfig())
+    filling.add_checkpoint(ws, third)
+    for name in (f"{third.name}@40", third.name, "base"):
+        assert main(["leaderboard", "--anchor", name, "--workspace", str(ws.root)]) == 1
+        said = capsys.readouterr().err
+        assert f"has never voted on {name}, so it cannot be the anchor. These can be: sft-1@40, sft-2@40." in said
+    assert main(["leaderboard", "--anchor", "sft-2", "--json", "--workspace", str(ws.root)]) == 0
+    assert json.loads(capsys.readouterr().out)["groups"][0]["anchor"] == "sft-2@40"
+
+
 def test_votes_of_two_raters_stay_apart_and_a_rater_without_any_is_told_who_voted(ws, capsys):
     filling.add_rivals(ws, 6)
     vote(ws, 3, prefer(ws, "sft-2"))
