@@ -6,7 +6,7 @@ from modules.config import DPOConfig, PPOConfig, RewardConfig, SFTConfig
 from studio.cli import main
 from studio.evaluation import leaderboard
 from studio.insights import round_figures
-from studio.models import checkpoints, deletion
+from studio.models import checkpoints, deletion, disk
 from studio.preferences import prompts, snapshots
 from studio.runs import metrics, rounds, runs
 from studio.workspace import Workspace
@@ -34,6 +34,23 @@ def ws(tmp_path):
     add_checkpoint(made, add_run(made, DPOConfig()), 50)
     add_checkpoint(made, add_run(made, SFTConfig()), 10)
     return made
+
+
+def test_a_run_takes_what_all_of_its_checkpoints_and_files_take_and_the_workspace_what_all_of_it_takes(ws):
+    before, whole = rounds.sizes(ws, rounds.read(ws)[0]), disk.taken(ws.root)
+    assert before.keys() == {"sft-1", "reward-1", "ppo-1", "reward-2", "ppo-2", "dpo-1", "sft-2"}
+    (ws.runs / "sft-1" / "checkpoints" / "step_000005").mkdir()
+    (ws.runs / "sft-1" / "checkpoints" / "step_000005" / "weights").write_bytes(b"x" * 3 * 2**20)
+    (ws.runs / "sft-1" / "log.txt").write_bytes(b"x" * 2**20)
+    after = rounds.sizes(ws, rounds.read(ws)[0])
+    assert after["sft-1"] - before["sft-1"] == 4 * 2**20
+    assert {name: size for name, size in after.items() if name != "sft-1"} == {
+        name: size for name, size in before.items() if name != "sft-1"
+    }
+    assert disk.taken(ws.root) - whole == 4 * 2**20
+    said = disk.summary(ws.root, ws.runs)
+    assert said.startswith(f"This workspace takes {disk.words(whole + 4 * 2**20)}, 4.")
+    assert said.endswith("are free.")
 
 
 def names(ws, **named):
@@ -175,6 +192,8 @@ def test_the_terminal_prints_rounds_the_oldest_first(ws, capsys):
     assert main(["models", "rounds", "--workspace", str(ws.root)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("Round")] == ["Round 1: 4 preferences", "Round 2: 8 preferences"]
-    assert lines[1].split() == ["sft-1", "finished", "sft-1@10", "from", "starter"]
+    size = disk.words(disk.taken(ws.runs / "sft-1")).split()
+    assert lines[1].split() == ["sft-1", "finished", *size, "sft-1@10", "from", "starter"]
+    assert lines[-1] == disk.summary(ws.root, ws.runs)
     assert main(["models", "rounds", "--workspace", str(Workspace.open(ws.root.parent / "new").root)]) == 0
     assert "There are no checkpoints yet" in capsys.readouterr().out

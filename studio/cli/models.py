@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import shutil
 import sys
 from dataclasses import asdict
 from typing import Any
@@ -109,9 +108,8 @@ def _list(arguments: argparse.Namespace) -> int:
     rows = [("checkpoint", "size", "base model", "from", "figures", "tags")]
     rows += [_row(found, came_from[found.id], said.get(found.id, Note()), won.get(found.name)) for found in shown]
     print(watch.table(rows))
-    used = disk.taken(*(found.folder for found in every))
-    free = shutil.disk_usage(ws.root).free
-    print(f"They take {disk.words(used)} of {disk.words(disk.taken(ws.runs))} in runs; {disk.words(free)} are free.")
+    used = disk.words(disk.taken(*(found.folder for found in every)))
+    print(f"The checkpoints take {used}. {disk.summary(ws.root, ws.runs)}")
     return 0
 
 
@@ -156,15 +154,24 @@ def _rounds(arguments: argparse.Namespace) -> int:
         brought = {each.number: each.sentence for each in round_figures.of(db, found)}
     if not found:
         print("There are no checkpoints yet. Make one with: rlhf-studio sft")
+    sizes = rounds.sizes(ws, found)
     for each in reversed(found):
         rows = [
-            (f"  {member.run.name}", member.run.shown_state, member.checkpoint.name, member.sentence)
+            (
+                f"  {member.run.name}",
+                member.run.shown_state,
+                disk.words(sizes[member.run.name]),
+                member.checkpoint.name,
+                member.sentence,
+            )
             for member in each.members
         ]
         said = f": {brought[each.number]}" if each.number in brought else ""
         print(f"Round {each.number}{said}\n{watch.table(rows)}")
     if num_older:
         print(f"{num_older:,} older runs are left out.")
+    if found:
+        print(disk.summary(ws.root, ws.runs))
     return 0
 
 

@@ -6,6 +6,7 @@ model is no part of a LoRA checkpoint, and is not counted: it lies where it came
 """
 
 import os
+import shutil
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,12 @@ def taken(*folders: Path) -> int:
         for found in _stats(files(folder))
     }
     return sum(_bytes(found) for found in inodes.values())
+
+
+def summary(root: Path, runs: Path) -> str:
+    """Say what a workspace takes, what its runs take of that, and how much is free."""
+    free = words(shutil.disk_usage(root).free)
+    return f"This workspace takes {words(taken(root))}, {words(taken(runs))} of it in runs; {free} are free."
 
 
 def given_back(paths: Iterable[Path]) -> int:

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from studio.models import checkpoint_pages, checkpoints
+from studio.models import checkpoint_pages, checkpoints, disk
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import snapshots
 from studio.preferences.snapshots import Snapshot
-from studio.runs import run_pages
+from studio.runs import run_pages, runs
 from studio.runs.runs import Run
 from studio.workspace import Workspace
 
@@ -96,6 +96,12 @@ def read(ws: Workspace, limit: int = SHOWN) -> tuple[list[Round], int]:
     for id_ in sorted(members):
         by_number.setdefault(numbers[id_], []).append(members[id_])
     return [Round(number, by_number[number]) for number in sorted(by_number, reverse=True)], num - len(found)
+
+
+def sizes(ws: Workspace, found: Iterable[Round]) -> dict[str, int]:
+    """Return the bytes that each run of these rounds takes, with all of its checkpoints, by its name."""
+    names = [member.run.name for each in found for member in each.members]
+    return {name: disk.taken(runs.folder(ws, name)) for name in names}
 
 
 def _listed(names: list[str]) -> str:

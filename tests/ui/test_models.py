@@ -68,6 +68,14 @@ def test_a_checkpoint_alone_leaves_and_is_no_longer_in_the_table(ws, serve, visi
         stored.read(ws, checkpoints.get, "sft-1@20")
 
 
+def test_the_lineage_says_what_each_run_takes_and_what_the_workspace_does(full_ws, serve, visit):
+    size = disk.words(disk.taken(full_ws.runs / "reward-1"))
+    page = visit(serve(full_ws).url + "#models")
+    expect(page.locator("#lineage .node:has(a[href='#runs/reward-1'])")).to_contain_text(size)
+    expect(page.locator("#lineage")).to_contain_text("This workspace takes ")
+    expect(page.locator("#lineage")).to_contain_text("of it in runs")
+
+
 def test_a_box_of_the_lineage_opens_its_run(ws, serve, visit):
     page = visit(serve(ws).url + "#models")
     page.locator("#lineage a", has_text="ppo-1").click()

@@ -14,7 +14,7 @@ from studio.chat.resident import Resident
 from studio.errors import StudioError
 from studio.evaluation import leaderboard
 from studio.models import checkpoint_pages as shelf
-from studio.models import export, gguf, notes
+from studio.models import disk, export, gguf, notes
 from studio.models.checkpoints import POLICIES, Checkpoint
 from studio.page_reads import PAGE
 from studio.runs import rounds
@@ -150,8 +150,9 @@ def _refresh(
             _picker(db, names, exported, newest[0].name, *rounds.TRAINED),
         ]
     nothing = f"No checkpoint has “{word.strip()}” in its name, its base model, its note or its tags."
+    trained, num_older = rounds.read(ws)
     return [
-        lineage.draw(*rounds.read(ws)),
+        lineage.draw(trained, num_older, rounds.sizes(ws, trained), disk.summary(ws.root, ws.runs)),
         table.draw(shown, handed_on, said, won) if shown else html.empty("Nothing found", nothing),
         *pickers,
         *pager.states(start, len(found), word),
