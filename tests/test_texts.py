@@ -10,7 +10,7 @@ from studio.cli import main
 from studio.datasets import archive, exporting, importing
 from studio.errors import DataError
 from studio.exchange import ratings_out
-from studio.preferences import catalogue, comparisons, demonstrations, prompts, ratings, snapshots, texts
+from studio.preferences import catalogue, comparisons, demonstrations, prompts, ratings, snapshots, text_search, texts
 from studio.preferences.catalogue import Filter
 from studio.preferences.snapshots import Recipe
 from studio.runs import prepare
@@ -218,6 +218,48 @@ def test_texts_are_listed_by_split_category_source_and_text_in_pages(filled):
     for wrong in ({"what": "models"}, {"split": "exam"}, {"source": "import:x"}, {"source": "heaven"}):
         with pytest.raises(DataError, match="There is no"):
             Filter(**wrong)
+
+
+def test_a_piece_that_few_texts_hold_finds_what_a_piece_that_many_hold_would(filled, monkeypatch):
+    stored.written(filled, texts.hide, "prompts", 1)
+    stored.written(filled, texts.hide, "demonstrations", listed(filled)[0])
+    stored.written(filled, texts.hide, "preferences", listed(filled, "preferences")[0])
+    stored.written(filled, texts.edit, listed(filled)[0], "Edited Answer 3, not a question?")
+    stored.written(filled, prompts.add_demonstration, [{"role": "user", "content": "é?"}], "Öl", "own")
+    pieces = ("answer", "question 2", "good", "Edited", "own", "öl", "é", "é?", "is", "Zebra", "2?", "n 3")
+
+    def found():
+        return [
+            (listed(filled, what, search=piece, is_hidden=is_hidden), stored.read(filled, catalogue.count, Filter(what, piece, is_hidden=is_hidden)))
+            for what in texts.WHATS
+            for piece in pieces
+            for is_hidden in (False, True)
+        ]  # fmt: skip
+
+    few = found()
+    monkeypatch.setattr(text_search, "FEW", -1)
+    assert few == found()
+    assert [len(ids) for ids, _ in few] == [number for _, number in few]
+    assert sum(number for _, number in few) > 20
+
+
+def test_the_totals_and_categories_around_the_list_are_those_of_all_texts(filled):
+    def check():
+        with filled.read() as db:
+            counted = prompts.counts(db)
+            assert catalogue.totals(db) == {name: counted[name] for name in ("prompts", "demonstrations", "samples")}
+            assert catalogue.categories(db) == sorted(prompts.list_categories(db))
+
+    check()
+    stored.written(filled, texts.hide, "prompts", 1)
+    stored.written(filled, texts.hide, "demonstrations", listed(filled)[0])
+    new = stored.written(filled, texts.edit, listed(filled)[0], "Edited.")
+    check()
+    stored.written(filled, texts.hide, "demonstrations", new)
+    stored.written(filled, texts.set_category, 2, "moved")
+    check()
+    stored.written(filled, texts.undo, "demonstrations", new)
+    check()
 
 
 def test_what_is_hidden_and_edited_travels_in_an_archive(filled, tmp_path):

@@ -52,13 +52,13 @@ def brought(db: Database, import_id: int) -> dict[str, int]:
         db.query(
             "SELECT (SELECT count(*) FROM prompts WHERE import_id = :id) AS prompts,"
             " (SELECT count(*) FROM responses WHERE import_id = :id AND kind = 'demonstration') AS demonstrations,"
-            " (SELECT count(*) FROM responses WHERE import_id = :id AND kind != 'demonstration') AS answers,"
+            " (SELECT count(*) FROM responses WHERE import_id = :id) AS answers,"
             " (SELECT coalesce(sum(last - first + 1), 0) FROM import_rows WHERE import_id = :id AND rows_of = 'comparisons') AS pairs,"
             " (SELECT coalesce(sum(last - first + 1), 0) FROM import_rows WHERE import_id = :id AND rows_of = 'rating_events') AS judgements",
             {"id": import_id},
         )
     )
-    return dict(row)
+    return row | {"answers": row["answers"] - row["demonstrations"]}
 
 
 def check_free(db: Database, import_id: int) -> None:

@@ -95,10 +95,10 @@ def find(
         before: only texts with a smaller id: the last one of the page before.
         after: only texts with a larger id, the nearest ones: the first one of the page after.
     """
-    where, values = _where(db, wanted)
+    where, values, within = _where(db, wanted)
     bound = {"limit": limit, "before": 2**62 if before is None else before, "after": -1 if after is None else after}
     order = "DESC" if after is None else "ASC"
-    from_ = _FROM[wanted.what].format(order=order)
+    from_ = _FROM[wanted.what].format(order=order, within=within)
     sql = f"{_SELECT[wanted.what]} {from_} WHERE {where} ORDER BY {_ID[wanted.what]} {order} LIMIT :limit"
     found = [_text(db, wanted.what, row) for row in list(db.query(sql, values | bound))]
     return found if after is None else found[::-1]
@@ -106,10 +106,32 @@ def find(
 
 def count(db: Database, wanted: Filter, at_most: int = 2**62) -> int:
     """Count the texts that fit; stop counting at `at_most`."""
-    where, values = _where(db, wanted)
-    from_ = _FROM[wanted.what].format(order="DESC")
+    where, values, within = _where(db, wanted)
+    from_ = _FROM[wanted.what].format(order="DESC", within=within)
     sql = f"SELECT count(*) AS n FROM (SELECT 1 {from_} WHERE {where} LIMIT :limit)"
     return next(db.query(sql, values | {"limit": at_most, "before": 2**62, "after": -1}))["n"]
+
+
+def totals(db: Database) -> dict[str, int]:
+    """Count what is not hidden: `prompts`, `demonstrations` and `samples`; hidden ones, which are few, are taken off what all come to."""
+    hidden = f"SELECT count(*) FROM all_demonstrations r WHERE r.id IN ({_HIDDEN['demonstrations']})"
+    return next(
+        db.query(
+            "SELECT (SELECT count(*) FROM prompts) - (SELECT count(*) FROM hidden_texts WHERE what = 'prompts') AS prompts,"
+            f" (SELECT count(*) FROM all_demonstrations) - ({hidden}) AS demonstrations,"
+            " (SELECT count(*) FROM responses WHERE kind = 'sample') AS samples"
+        )
+    )
+
+
+def categories(db: Database) -> list[str]:
+    """Return the names of the categories in their order; one step of an index for each, however many prompts there are."""
+    step = "SELECT min(category) FROM prompts WHERE split = :split"
+    sql = (
+        f"WITH RECURSIVE found(name) AS ({step} UNION ALL SELECT ({step} AND category > name) FROM found WHERE name IS NOT NULL)"
+        " SELECT name FROM found WHERE name IS NOT NULL"
+    )
+    return sorted({row["name"] for split in prompts.SPLITS for row in db.query(sql, {"split": split})})
 
 
 def get(db: Database, what: What, text_id: int) -> Text:
@@ -119,7 +141,7 @@ def get(db: Database, what: What, text_id: int) -> Text:
         DataError: there is none.
     """
     check(db, what, text_id)
-    from_ = _FROM[what].format(order="DESC").replace("all_demonstrations r", "responses r")
+    from_ = _FROM[what].format(order="DESC", within="").replace("all_demonstrations r", "responses r")
     row = next(
         db.query(
             f"{_SELECT[what]} {from_} WHERE {_ID[what]} = :id", {"id": text_id, "before": text_id + 1, "after": -1}
@@ -170,13 +192,16 @@ def check_names(db: Database, wanted: Filter) -> None:
         raise DataError(f"There is no {wanted.source.replace(':', ' ')}. See them with: rlhf-studio data imports")
 
 
-def _where(db: Database, wanted: Filter) -> tuple[str, dict[str, Any]]:
-    what, row = wanted.what, _ID[wanted.what]
+def _where(db: Database, wanted: Filter) -> tuple[str, dict[str, Any], str]:
+    """Return the condition, the values that it binds, and the condition on the few comparisons that the list is read from."""
+    what, row, within = wanted.what, _ID[wanted.what], ""
     values: dict[str, Any] = {"split": wanted.split, "category": wanted.category}
     shown = hiding.is_shown("prompts", "p.id")
     if what != "prompts":
         shown = f"({hiding.is_shown(what, row)} AND {shown})"
     parts = [f"{row} < :before AND {row} > :after", f"NOT {shown}" if wanted.is_hidden else shown]
+    if wanted.is_hidden:  # few: the list is read from them
+        parts.append(f"{row} IN ({_HIDDEN[what]})")
     if wanted.split:
         parts.append("p.split = :split")
     if wanted.category is not None:
@@ -187,7 +212,11 @@ def _where(db: Database, wanted: Filter) -> tuple[str, dict[str, Any]]:
     elif wanted.source:
         parts.append(f"{_SOURCE[what]} = :source")
         values["source"] = wanted.source
-    if wanted.search:
+    if wanted.search and (few := _few(db, wanted)) is not None:
+        values["found"] = json.dumps(few)
+        parts.append(f"{row} IN (SELECT value FROM json_each(:found))")
+        within = "AND comparison_id IN (SELECT value FROM json_each(:found))"
+    elif wanted.search:
         holding = [text_search.condition(db, wanted.search, values, of="prompts", row="p.id", text="p.messages")]
         if what == "demonstrations":
             holding.append(text_search.condition(db, wanted.search, values, of="responses", row="r.id", text="r.text"))
@@ -198,7 +227,19 @@ def _where(db: Database, wanted: Filter) -> tuple[str, dict[str, Any]]:
                 f" WHERE y.comparison_id = c.id AND {found})"
             )
         parts.append(f"({' OR '.join(holding)})")
-    return " AND ".join(parts), values
+    return " AND ".join(parts), values, within
+
+
+def _few(db: Database, wanted: Filter) -> list[int] | None:
+    """Return the ids of the texts that hold what is searched, where the index finds them and they are few; else None."""
+    text_search.add_functions(db)
+    found, are_all = (text_search.prompts if wanted.what == "prompts" else text_search.responses)(db, wanted.search)
+    if not are_all:
+        return None
+    if wanted.what == "preferences":
+        sql = "SELECT DISTINCT comparison_id AS id FROM comparison_responses WHERE response_id IN (SELECT value FROM json_each(?))"
+        return [row["id"] for row in db.query(sql, [json.dumps(found)])]
+    return found
 
 
 def _text(db: Database, what: What, row: dict[str, Any]) -> Text:
@@ -235,11 +276,20 @@ _FROM = {
     "demonstrations": "FROM all_demonstrations r CROSS JOIN prompts p ON p.id = r.prompt_id",
     # One step of an index for each imported pair, from one end.
     "preferences": "FROM (SELECT DISTINCT comparison_id AS id FROM rating_events WHERE is_imported AND comparison_id < :before"
-    " AND comparison_id > :after ORDER BY comparison_id {order}) k CROSS JOIN comparisons c ON c.id = k.id"
+    " AND comparison_id > :after {within} ORDER BY comparison_id {order}) k CROSS JOIN comparisons c ON c.id = k.id"
     " CROSS JOIN prompts p ON p.id = c.prompt_id CROSS JOIN comparison_responses f ON f.comparison_id = c.id AND f.slot = 0"
     " CROSS JOIN comparison_responses g ON g.comparison_id = c.id AND g.slot = 1"
     " CROSS JOIN responses a ON a.id = f.response_id CROSS JOIN responses b ON b.id = g.response_id",
 }
+_HIDDEN_TEXTS = "SELECT text_id FROM hidden_texts WHERE what = "
+_OF_HIDDEN_PROMPTS = f"SELECT id FROM responses WHERE prompt_id IN ({_HIDDEN_TEXTS}'prompts')"
+_HIDDEN = {
+    "prompts": f"{_HIDDEN_TEXTS}'prompts'",
+    "demonstrations": f"{_HIDDEN_TEXTS}'demonstrations' UNION {_OF_HIDDEN_PROMPTS}",
+    "preferences": f"{_HIDDEN_TEXTS}'preferences' UNION SELECT comparison_id FROM comparison_responses WHERE response_id IN"
+    f" ({_OF_HIDDEN_PROMPTS})",
+}
+"""The ids of those that are hidden by themselves or with their prompt, and some that are of no such list."""
 _COLUMNS = "p.id AS prompt_id, p.messages, p.category, p.split"
 _PROMPT_HIDDEN = f"NOT {hiding.is_shown('prompts', 'p.id')}"
 _SELECT = {

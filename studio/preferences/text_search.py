@@ -228,6 +228,23 @@ def responses(db: Database, piece: str) -> tuple[list[int], bool]:
     return sorted(found), len(found) <= FEW
 
 
+def prompts(db: Database, piece: str) -> tuple[list[int], bool]:
+    """Return the ids of prompts that hold the piece, and whether these are all, as `responses`."""
+    query, most, folded = _query(db, "prompt_search", piece), FEW + 1, fold(piece)
+    if query is None:
+        return [], False
+    waits = (
+        "SELECT p.id FROM search_backlog w JOIN prompts p ON p.id BETWEEN w.next AND w.last WHERE w.texts = 'prompts'"
+        " AND says(p.messages, ?) LIMIT ?"
+    )
+    found = _ids(db, waits, [folded, most]) if _is_behind(db) else set()
+    found |= _ids(db, "SELECT rowid AS id FROM prompt_search WHERE prompt_search MATCH ? LIMIT ?", [query, most])
+    if len(piece) < SHORTEST:  # a text of two letters has no trigram
+        short = f"SELECT id FROM prompts WHERE {search.IS_SHORT_PROMPT} AND says(messages, ?) LIMIT ?"
+        found |= _ids(db, short, [folded, most])
+    return sorted(found), len(found) <= FEW
+
+
 def _waiting(db: Database, folded: str, most: int) -> set[int]:
     """Return answers that are not indexed yet and hold the piece, and those whose prompt is such a one; `most` of each."""
     if not _is_behind(db):

@@ -9,6 +9,7 @@ import gradio as gr
 
 from studio.annotation import history
 from studio.errors import DataError, StudioError
+from studio.page_reads import Shared
 from studio.preferences import catalogue, demonstrations, prompts, texts
 from studio.preferences.catalogue import Filter, Text
 from studio.preferences.texts import ONE, WHATS
@@ -27,6 +28,8 @@ COLUMNS = {
     "prompts": [("asked", "Prompt"), ("category", "Category"), ("split", "Split"), ("source", "Source")],
     "preferences": [("asked", "Prompt"), ("verdict", "Outcome"), ("category", "Category"), ("source", "Source")],
 }
+_shared = Shared(keep_s=3600.0)
+"""What stands around the table, which many texts take a while to count."""
 ACTIONS = {"hide": "Hidden", "show": "Shown again"}
 _BARE: dict[str, Any] = {"show_label": False, "container": False}
 
@@ -101,12 +104,16 @@ def _drawer(ws: Workspace) -> tuple[gr.Textbox, gr.State, list[Any], list[Any]]:
 
 def refresh(ws: Workspace, at: Any, *filters: Any) -> list[Any]:
     """Draw the page that is shown again, and what it can be filtered by."""
-    with ws.read() as db:
-        named = [(name or "without category", name) for name in prompts.list_categories(db)]
-        sources = [(words, name) for name, words in catalogue.sources(db).items()]
-        counts = _counts(db)
+    counts, named, sources = _shared.get(ws, "around", partial(_around, ws))
     choices = [gr.Dropdown([("any category", ANY), *named]), gr.Dropdown([("any source", ""), *sources])]
     return [counts, *_list(ws, "same", at, *filters), *choices]
+
+
+def _around(ws: Workspace) -> tuple[str, list[tuple[str, str]], list[tuple[str, str]]]:
+    """Return how many texts there are, and the categories and sources that there are to choose from."""
+    with ws.read() as db:
+        named = [(name or "without category", name) for name in catalogue.categories(db)]
+        return _counts(db), named, [(words, name) for name, words in catalogue.sources(db).items()]
 
 
 def _list(ws: Workspace, move: str, at: Any, *filters: Any) -> list[Any]:
@@ -261,7 +268,7 @@ def _move(db: Database, what: Any, number: int, category: str) -> tuple[str, int
 
 
 def _counts(db: Database) -> str:
-    counts = prompts.counts(db) | {"preferences": history.count_imported(db)}
+    counts = catalogue.totals(db) | {"preferences": history.count_imported(db)}
     figures = "".join(
         f'<div><b class="num">{counts[name]:,}</b><span>{words}</span></div>'
         for name, words in (

@@ -8,13 +8,16 @@ import gradio as gr
 
 from studio.datasets import batches, taking_back
 from studio.errors import StudioError
+from studio.page_reads import Shared
 from studio.preferences import prompts
-from studio.workspace import LARGEST, Database, Workspace
+from studio.workspace import LARGEST, Workspace
 from ui.components import html
 from ui.handlers import on
 
 SHOWN = 30
 """Most imports that are shown; the terminal lists all."""
+_shared = Shared(keep_s=60.0)
+"""The cards, whose rows many texts take a while to count."""
 ASK = """
 document.addEventListener("click", (event) => {
   const button = event.target.closest?.("#imports-list [data-import]");
@@ -45,10 +48,15 @@ def place(ws: Workspace) -> tuple[gr.HTML, Any]:
     return listed, on(chosen.submit, partial(_take_back, ws), [chosen], [told, listed], progress=True)
 
 
-def draw(db: Database) -> str:
+def draw(ws: Workspace) -> str:
     """Draw a card for each import, the newest first."""
-    found = prompts.list_imports(db)
-    cards = "".join(_card(row, batches.brought(db, row["id"])) for row in found[:SHOWN])
+    return _shared.get(ws, "imports", partial(_draw, ws))
+
+
+def _draw(ws: Workspace) -> str:
+    with ws.read() as db:
+        found = prompts.list_imports(db)
+        cards = "".join(_card(row, batches.brought(db, row["id"])) for row in found[:SHOWN])
     more = f'<p class="quiet">{len(found) - SHOWN:,} older ones are listed by rlhf-studio data imports.</p>'
     return f"{cards}{more if len(found) > SHOWN else ''}" or '<p class="quiet">Nothing has been imported yet.</p>'
 
@@ -78,5 +86,4 @@ def _take_back(ws: Workspace, chosen: Any) -> list[str]:
             said = html.notice(taking_back.take_back(ws, int(number)), "good")
     except StudioError as error:
         said = html.notice(str(error), "bad")
-    with ws.read() as db:
-        return [said, draw(db)]
+    return [said, draw(ws)]

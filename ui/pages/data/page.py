@@ -31,7 +31,7 @@ def build(ws: Workspace) -> Page:
                 written, boxes = _write(ws)
             changed = export_cards.place(ws)
     for done in imported:
-        on(done.then, partial(_imports, ws), None, [batches])
+        on(done.then, partial(imports.draw, ws), None, [batches])
     for done in (*imported, taken_back, written, *changed):
         on(done.then, partial(browse.refresh, ws), inputs, [*outputs, *choices])
     stored = typed.stored(boxes)
@@ -70,17 +70,12 @@ def _keep(ws: Workspace, name: str, text: str) -> None:
         prompts.save_draft(db, name, text)
 
 
-def _imports(ws: Workspace) -> str:
-    with ws.read() as db:
-        return imports.draw(db)
-
-
 def _open(ws: Workspace, *shown: Any) -> list[Any]:
     """Show the page as it was left: its list, and the demonstration that was being written."""
     with ws.read() as db:
         drafts = [prompts.load_draft(db, name) for name in DRAFTS]
-        is_loaded, listed = starter.is_loaded(db), imports.draw(db)
-    return [*browse.refresh(ws, *shown), *drafts, gr.Column(visible=not is_loaded), listed]
+        is_loaded = starter.is_loaded(db)
+    return [*browse.refresh(ws, *shown), *drafts, gr.Column(visible=not is_loaded), imports.draw(ws)]
 
 
 def _load_starter(ws: Workspace) -> list[Any]:
