@@ -5,7 +5,6 @@ import argparse
 from modules.config import EvaluateConfig
 from studio.cli import watch
 from studio.evaluation import comparison, curves, overoptimisation, plan, report
-from studio.models.base_names import shown
 from studio.workspace import Workspace
 
 COLUMNS = (0, 1, 3, 4, 5, 6, 7, 2)
@@ -44,7 +43,7 @@ def report_command(ws: Workspace, config: EvaluateConfig, against: str, *, has_a
         )
     head, *rows = report_lines(found)
     for subject in found.subjects:
-        print(f"{shown(subject)} against {shown(found.against)}")
+        print(f"{found.shown(subject)} against {found.shown(found.against)}")
         print(head)
         for line, row in zip(found.lines, rows, strict=True):
             if line.after == subject:

@@ -10,7 +10,6 @@ from studio.cli import arguments as takes
 from studio.cli import follow
 from studio.evaluation import leaderboard
 from studio.evaluation.leaderboard import Group, HeadToHead, Leaderboard, Standing
-from studio.models.base_names import shown
 from studio.workspace import Workspace
 
 WHO = "Both are checkpoints of SFT, PPO or DPO; one may be base, the pretrained model of the other."
@@ -60,7 +59,7 @@ def _leaderboard(arguments: argparse.Namespace) -> int:
 def _told(found: Leaderboard) -> str:
     lines = [f"{found.num_votes:,} votes of the rater {found.rater} on {found.num_prompts:,} prompts"]
     for group in found.groups:
-        lines += ["", *_group(group)]
+        lines += ["", *_group(found, group)]
     lines += ["", "Prompts that both answered alike are neither voted on nor counted."]
     if len(found.groups) > 1:
         lines += [
@@ -68,31 +67,32 @@ def _told(found: Leaderboard) -> str:
             "Checkpoints of two groups never met, directly or through others: their strengths do not compare.",
         ]
     for pair in found.pairs:
-        lines += ["", *_pair(pair)]
+        lines += ["", *_pair(found, pair)]
     return "\n".join(lines)
 
 
-def _group(group: Group) -> list[str]:
-    width = max(len(shown(each.name)) for each in group.standings)
+def _group(found: Leaderboard, group: Group) -> list[str]:
+    width = max(len(found.shown(each.name)) for each in group.standings)
+    anchor = found.shown(group.anchor)
     left = 1.0 / (1.0 + math.exp(-group.side))
     return [
-        f"{'checkpoint'.ljust(width)}  strength (95 %)        expected against {shown(group.anchor)}   won  tied  lost",
-        *(_standing(each, width, group.anchor) for each in group.standings),
+        f"{'checkpoint'.ljust(width)}  strength (95 %)        expected against {anchor}   won  tied  lost",
+        *(_standing(each, found.shown(each.name).ljust(width), anchor) for each in group.standings),
         f"Between equals the left answer wins {left:.0%} of the decided votes.",
     ]
 
 
-def _standing(each: Standing, width: int, anchor: str) -> str:
-    interval = "anchor" if each.name == anchor else f"{each.low:+.2f} to {each.high:+.2f}"
-    expected = f"{each.win_rate:.0%}".rjust(len("expected against ") + len(shown(anchor)))
+def _standing(each: Standing, name: str, anchor: str) -> str:
+    interval = "anchor" if name.strip() == anchor else f"{each.low:+.2f} to {each.high:+.2f}"
+    expected = f"{each.win_rate:.0%}".rjust(len("expected against ") + len(anchor))
     strength = f"{each.strength:+.2f} ({interval})".ljust(21)
-    return f"{shown(each.name).ljust(width)}  {strength}  {expected}  {each.wins:>4}  {each.ties:>4}  {each.losses:>4}"
+    return f"{name}  {strength}  {expected}  {each.wins:>4}  {each.ties:>4}  {each.losses:>4}"
 
 
-def _pair(pair: HeadToHead) -> list[str]:
+def _pair(found: Leaderboard, pair: HeadToHead) -> list[str]:
     decided = "no vote was decided" if math.isnan(pair.decided) else f"{pair.decided:.0%} of the decided votes"
     return [
-        f"{shown(pair.one)} against {shown(pair.other)}: won {pair.wins}, tied {pair.ties}, lost {pair.losses}",
+        f"{found.shown(pair.one)} against {found.shown(pair.other)}: won {pair.wins}, tied {pair.ties}, lost {pair.losses}",
         f"  win rate {pair.half:.0%} ({pair.half_low:.0%} to {pair.half_high:.0%}) with a tie as half; {decided}",
         f"  at equal length {pair.length_controlled:.0%}; its answers differ by {pair.length_difference:+,.0f} letters in the median",
         f"  whenever one looks: {pair.anytime_low:.0%} to {pair.anytime_high:.0%} of the decided votes. {pair.verdict}",

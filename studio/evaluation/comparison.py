@@ -73,20 +73,24 @@ class Comparison(NamedTuple):
     """Those that share none, so that nothing compares them."""
     unpaired: tuple[Unpaired, ...] = ()
 
+    def shown(self, name: str) -> str:
+        """Return a stored name as people read it, told apart from all others here."""
+        return shown(name, (self.against, *self.subjects, *self.apart))
+
     @property
     def not_compared(self) -> list[str]:
         """Say in sentences what two checkpoints both have, but not under the same conditions, and who shares no suite at all."""
         alike: dict[tuple[str, str, str], list[str]] = {}
         for each in self.unpaired:
-            alike.setdefault((each.suite, each.measure, each.difference), []).append(shown(each.after))
+            alike.setdefault((each.suite, each.measure, each.difference), []).append(self.shown(each.after))
         told = [
-            f"Not compared: {suite}{f', {measure}' if measure else ''}, of {shown(self.against)} with {', '.join(names)}, measured under "
+            f"Not compared: {suite}{f', {measure}' if measure else ''}, of {self.shown(self.against)} with {', '.join(names)}, measured under "
             f"different conditions ({difference})."
             for (suite, measure, difference), names in alike.items()
         ]
         known = {each.after for each in self.unpaired}
-        names = ", ".join(shown(name) for name in self.apart if name not in known)
-        return [*told, f"No suite has measured both {shown(self.against)} and: {names}."] if names else told
+        names = ", ".join(self.shown(name) for name in self.apart if name not in known)
+        return [*told, f"No suite has measured both {self.shown(self.against)} and: {names}."] if names else told
 
 
 def compare(

@@ -95,7 +95,8 @@ class HeadToHead:
     def verdict(self) -> str:
         """Say whether the votes have decided, and if not, how many more would at this rate."""
         if self.is_decided:
-            return f"Decided: {shown(self.one if self.anytime_low > 0.5 else self.other)} is preferred."
+            better = self.one if self.anytime_low > 0.5 else self.other
+            return f"Decided: {shown(better, (self.one, self.other))} is preferred."
         if self.votes_to_decide is None:
             return "Not decided; at this rate no realistic number of votes would decide it."
         more = "vote" if self.votes_to_decide == 1 else "votes"
@@ -111,6 +112,10 @@ class Leaderboard:
     num_prompts: int
     groups: list[Group]
     pairs: list[HeadToHead]
+
+    def shown(self, name: str) -> str:
+        """Return a stored name as people read it, told apart from all others that were voted on."""
+        return shown(name, [each.name for group in self.groups for each in group.standings])
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; a number that is not finite is None."""

@@ -19,7 +19,6 @@ from studio.evaluation.comparison import Comparison, Flip, Line
 from studio.evaluation.leaderboard import HeadToHead
 from studio.evaluation.overoptimisation import Curve
 from studio.files import whole
-from studio.models.base_names import shown
 from studio.plots import Effect, forest_plot
 from studio.workspace import Workspace, now
 
@@ -80,7 +79,7 @@ def render(db: Database, found: Comparison) -> str:
     return environment.get_template("report.html.jinja").render(
         found=found,
         written_at=now()[:16].replace("T", " "),
-        shown=shown,
+        shown=found.shown,
         rows=[(line, cells(line)) for line in found.lines],
         heads=HEADS,
         forests=[(name, forest(found, name)) for name in found.subjects],
@@ -150,7 +149,7 @@ def forest(found: Comparison, subject: str) -> Markup:
     names = Counter((line.suite.name, line.measure.name) for line in lines)
     told = [line if names[line.suite.name, line.measure.name] > 1 else line._replace(under="") for line in lines]
     rows = [effect for line in told if (effect := _effect(line))]
-    return forest_plot(rows, title=f"What changed from {shown(found.against)} to {shown(subject)}")
+    return forest_plot(rows, title=f"What changed from {found.shown(found.against)} to {found.shown(subject)}")
 
 
 def _effect(line: Line) -> Effect | None:

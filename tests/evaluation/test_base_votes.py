@@ -134,19 +134,19 @@ def test_the_session_samples_base_by_itself(ws):
     assert stored.written(ws, sessions.next_showing)
 
 
-def rivals(ws, num):
+def rivals(ws, num, model="/m/tiny"):
     """Comparisons between base and a checkpoint; an answer is its writer's name and a number."""
     ids = {c.name: c.id for c in stored.read(ws, checkpoints.list_all)}
     with ws.write() as db:
         for number in range(num):
             prompt_id = prompts.add_prompt(
-                db, NewPrompt([{"role": "user", "content": f"Base {number}"}], split="validation")
+                db, NewPrompt([{"role": "user", "content": f"Base {len(model)} {number}"}], split="validation")
             )
             pair = [
                 prompts.add_response(db, prompt_id, f"{name} {number}", "sample", sampling="{}", **facts)
                 for name, facts in (
                     ("sft-1@40", {"checkpoint_id": ids["sft-1@40"]}),
-                    ("base", {"model": "base:/m/tiny"}),
+                    ("base", {"model": f"base:{model}"}),
                 )
             ]
             comparisons.add_comparison(db, prompt_id, pair)
@@ -243,3 +243,34 @@ def test_a_workspace_of_before_keeps_its_answers_and_lets_base_answer_from_then_
                 db.execute(statement)
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             db.execute("DELETE FROM responses")
+
+
+def test_pretrained_models_whose_folders_end_alike_are_told_apart_by_as_much_of_the_path_as_that_takes(
+    tmp_path, capsys
+):
+    near, far, other = "base:/m/tiny/final", "base:/m/small/final", "base:Qwen/Qwen3-0.6B"
+    names = (near, far, other, "sft-1@40")
+    assert [shown(name, names) for name in names] == [
+        "base (tiny/final)",
+        "base (small/final)",
+        "base (Qwen3-0.6B)",
+        "sft-1@40",
+    ]
+    assert [shown(name, (near, other)) for name in (near, other)] == ["base (final)", "base (Qwen3-0.6B)"]
+    assert shown("base:final", ("base:/x/final",)) == "base (final)"
+    assert shown("base:/x/final", ("base:final",)) == "base (x/final)"
+    assert shown("base:/a/x/final", ("base:/b/x/final",)) == "base (a/x/final)"
+    ws = Workspace.open(tmp_path / "ws")
+    filling.add_texts(ws, 4)
+    filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    for model in ("/m/tiny/final", "/m/small/final"):
+        rivals(ws, 2, model=model)
+    while showing := stored.written(ws, comparisons.next_showing):
+        stored.written(ws, ratings.record, showing.id, "left")
+    assert main(["leaderboard", "--workspace", str(ws.root)]) == 0
+    said = capsys.readouterr().out
+    drawn = win_rates._draw(ws, "person")
+    for name in ("base (tiny/final)", "base (small/final)"):
+        assert f"against {name}: won" in said or f"{name} against" in said
+        assert f'<th scope="row">{name}</th>' in drawn
+    assert "base (final)" not in said + drawn

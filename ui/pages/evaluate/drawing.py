@@ -6,7 +6,6 @@ from html import escape
 from studio.evaluation import distances, report
 from studio.evaluation.comparison import Comparison, Flip, Line
 from studio.evaluation.distances import Distances
-from studio.models.base_names import shown
 from ui.components import html
 
 NUM_OPEN = 3
@@ -22,7 +21,7 @@ def forests(found: Comparison) -> str:
     if not found.subjects:
         if apart:
             return apart
-        return f'<p class="quiet">Only {escape(shown(found.against))} is measured, so there is nothing to compare it with.</p>'
+        return f'<p class="quiet">Only {escape(found.shown(found.against))} is measured, so there is nothing to compare it with.</p>'
     plots = "".join(map(partial(_forest, found), found.subjects))
     return f"{_summary(found)}{plots}{apart}"
 
@@ -32,14 +31,14 @@ def _summary(found: Comparison) -> str:
     head = "".join(
         f'<th scope="col" class="{kind}">{text}</th>'
         for text, kind in (
-            ("Against " + escape(shown(found.against)), ""),
+            ("Against " + escape(found.shown(found.against)), ""),
             ("worse", ""),
             ("better", ""),
             ("no difference shown", "num"),
         )
     )
     rows = "".join(
-        f'<tr><th scope="row">{escape(shown(name))}</th>{_measures(found, name, "worse")}{_measures(found, name, "better")}'
+        f'<tr><th scope="row">{escape(found.shown(name))}</th>{_measures(found, name, "worse")}{_measures(found, name, "better")}'
         f'<td class="num">{_count(found, name, "no")}</td></tr>'
         for name in found.subjects
     )
@@ -70,7 +69,11 @@ def _forest(found: Comparison, subject: str) -> str:
     inside = f'<div class="forest">{_verdicts(found, subject)}{report.forest(found, subject)}<p class="quiet">{escape(report.UNITS)}</p></div>'
     is_open = len(found.subjects) <= NUM_OPEN or subject == found.subjects[-1]
     return html.fold(
-        f"forest {subject}", f"{shown(subject)} against {shown(found.against)}", said, inside, is_open=is_open
+        f"forest {subject}",
+        f"{found.shown(subject)} against {found.shown(found.against)}",
+        said,
+        inside,
+        is_open=is_open,
     )
 
 
@@ -122,13 +125,13 @@ def _flips_of(found: Comparison, subject: str) -> str:
     if not mine:
         return ""
     num_better = sum(flip.is_gain for flip in mine)
-    said = f"{shown(subject)}: {num_better} better, {len(mine) - num_better} worse"
-    return f'<details class="flips-of"><summary>{escape(said)}</summary>{"".join(map(_flip, mine))}</details>'
+    said = f"{found.shown(subject)}: {num_better} better, {len(mine) - num_better} worse"
+    return f'<details class="flips-of"><summary>{escape(said)}</summary>{"".join(map(partial(_flip, found), mine))}</details>'
 
 
 def _group(found: Comparison, subject: str, width: int) -> str:
     rows = "".join(_row(line) for line in found.lines if line.after == subject)
-    return f'<tbody><tr><th scope="rowgroup" colspan="{width}">{escape(shown(subject))}</th></tr>{rows}</tbody>'
+    return f'<tbody><tr><th scope="rowgroup" colspan="{width}">{escape(found.shown(subject))}</th></tr>{rows}</tbody>'
 
 
 def _row(line: Line) -> str:
@@ -139,16 +142,14 @@ def _row(line: Line) -> str:
     return f'<tr title="{escape(line.measure.sentence)}">{"".join(cells)}</tr>'
 
 
-def _flip(flip: Flip) -> str:
+def _flip(found: Comparison, flip: Flip) -> str:
     way = "better" if flip.is_gain else "worse"
     asked = escape(report.asked(flip))
     sides = "".join(
-        f'<div><h4>{escape(shown(name))}</h4><div class="words">{escape(text) or "(empty answer)"}</div></div>'
+        f'<div><h4>{escape(found.shown(name))}</h4><div class="words">{escape(text) or "(empty answer)"}</div></div>'
         for name, text in ((flip.before, flip.did_before), (flip.after, flip.did_after))
     )
-    said = (
-        f"{escape(flip.suite)} · {escape(flip.measure)} · {escape(shown(flip.after))} {way} by {abs(flip.change):.3f}"
-    )
+    said = f"{escape(flip.suite)} · {escape(flip.measure)} · {escape(found.shown(flip.after))} {way} by {abs(flip.change):.3f}"
     return (
         f'<details class="flip is-{way}"><summary><span class="tag">{way}</span>{said}</summary>'
         f'<p class="words">{asked}</p><div class="sides">{sides}</div></details>'

@@ -88,7 +88,7 @@ def _refresh(ws: Workspace, names: Any, chosen: Any, against: Any) -> list[Any]:
     return [
         _offer(policies, names),
         _offer(suites.offered(ws.evaluations), chosen),
-        dropdown.offer([("the pretrained model", ""), *((shown(n), n) for n in measured)], against, first),
+        dropdown.offer([("the pretrained model", ""), *((shown(n, measured), n) for n in measured)], against, first),
         going,
         *_draw(ws, first),
     ]

@@ -14,7 +14,7 @@ from studio.evaluation import leaderboard
 from studio.evaluation.leaderboard import Group, HeadToHead, Leaderboard
 from studio.models import checkpoint_pages as shelf
 from studio.models import checkpoints
-from studio.models.base_names import BASE, shown
+from studio.models.base_names import BASE
 from studio.preferences import model_votes
 from studio.workspace import Workspace
 from ui.components import dropdown, html, raters
@@ -111,9 +111,9 @@ def _draw(ws: Workspace, rater: Any) -> str:
         return html.empty(
             "No votes between two checkpoints yet", "Choose two and compare them; their strengths will be shown here."
         )
-    groups = "".join(_group(group) for group in found.groups)
+    groups = "".join(_group(found, group) for group in found.groups)
     apart = "<p>These groups never met, directly or through others: their strengths do not compare.</p>"
-    return f"{_votes(found)}{groups}{apart if len(found.groups) > 1 else ''}{''.join(map(_pair, found.pairs))}"
+    return f"{_votes(found)}{groups}{apart if len(found.groups) > 1 else ''}{''.join(_pair(found, pair) for pair in found.pairs)}"
 
 
 def _votes(found: Leaderboard) -> str:
@@ -121,12 +121,12 @@ def _votes(found: Leaderboard) -> str:
     return f'<p class="quiet">{found.num_votes:,} votes on {found.num_prompts:,} prompts: {who}.</p>'
 
 
-def _group(group: Group) -> str:
+def _group(found: Leaderboard, group: Group) -> str:
     head = "".join(
         f'<th scope="col" class="{"" if name in TEXTS else "num"}"{_hint(name)}>{name}</th>' for name in HEADS
     )
     rows = "".join(
-        f'<tr><th scope="row">{escape(shown(each.name))}</th><td class="num">{each.strength:+.2f}</td>'
+        f'<tr><th scope="row">{escape(found.shown(each.name))}</th><td class="num">{each.strength:+.2f}</td>'
         f"<td>{'anchor' if each.name == group.anchor else f'{each.low:+.2f} to {each.high:+.2f}'}</td>"
         f'<td class="num">{each.win_rate:.0%}</td><td class="num">{each.wins}</td><td class="num">{each.ties}</td>'
         f'<td class="num">{each.losses}</td></tr>'
@@ -143,7 +143,7 @@ def _hint(name: str) -> str:
     return f' title="{EXPECTED}"' if name == "expected" else ""
 
 
-def _pair(pair: HeadToHead) -> str:
+def _pair(found: Leaderboard, pair: HeadToHead) -> str:
     shares = [plots.Interval("with a tie as half", pair.half, pair.half_low, pair.half_high, _total(pair), 1)]
     if not math.isnan(pair.decided):
         decided = pair.wins + pair.losses
@@ -152,7 +152,7 @@ def _pair(pair: HeadToHead) -> str:
                 "decided votes, at every look", pair.decided, pair.anytime_low, pair.anytime_high, decided, 3
             )
         )
-    names = f"{shown(pair.one)} against {shown(pair.other)}"
+    names = f"{found.shown(pair.one)} against {found.shown(pair.other)}"
     drawn = plots.interval_chart(shares, title=names, reference_text="equal")
     return (
         f'<section class="forest versus"><h3>{escape(names)}</h3>{drawn}'
