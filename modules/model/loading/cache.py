@@ -96,7 +96,7 @@ class FixedLayer(DynamicLayer):
         for place, (layer, row, end, num) in enumerate(rows):
             to = slice(self._cache.num_filled - num, self._cache.num_filled)
             self.keys[place, :, to] = layer.keys[row, :, end - num : end]  # type: ignore[index]  # all are filled
-            self.values[place, :, to] = layer.values[row, :, end - num : end]  # type: ignore[index]
+            self.values[place, :, to] = layer.values[row, :, end - num : end]  # type: ignore[index]  # as above
 
     def get_seq_length(self) -> int:
         """Return the columns filled before this forward."""
