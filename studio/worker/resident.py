@@ -201,6 +201,7 @@ class Answers:
         except Exception as error:
             faults += [_fault(answer.id, error) for answer in self._going]
             self._going.clear()
+            self._batch = Batch(*self.key)
         events = [(answer, answer.news()) for answer in self._going]
         for answer in [answer for answer, event in events if event.reason]:
             self._leave(answer)

@@ -130,6 +130,15 @@ def test_answers_of_one_checkpoint_are_one_batch_which_one_joins_and_leaves_and_
     assert told[0].id == long.id
     assert told[0].error.startswith("The model could not answer")
     assert [event.id for event in told[1:]] == [asked[2].id, asked[3].id], "what goes wrong for one ends no other's"
+    ask = resident.question("sft-1@1", QUESTION, length)
+    with monkeypatch.context() as fault:
+        fault.setattr(backbone, "next_hidden", None)
+        assert all(event.error for event in answers.advance()), "a step that fails ends all that take it"
+    answers.add(worker.Answer(ask, backbone))
+    told = answers.advance()
+    assert [(event.id, event.error) for event in told] == [(ask.id, "")], "and none that is asked for afterwards"
+    answers.advance()
+    assert rows[-1] == 1, "which grows alone"
 
 
 def test_a_deletion_lists_that_a_process_has_a_checkpoint_loaded_until_that_process_is_gone(ws):
