@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -328,7 +329,7 @@ def test_a_schema_that_breaks_off_leaves_nothing_half_made(tmp_path, monkeypatch
         patch.setattr(ratings, "enrich", break_off)
         with pytest.raises(WorkspaceError, match="the power failed"):
             Workspace.open(tmp_path)
-    with sqlite3.connect(tmp_path / "studio.db") as db:
+    with closing(sqlite3.connect(tmp_path / "studio.db")) as db, db:
         assert db.execute("SELECT name FROM sqlite_master").fetchall() == []
     Workspace.open(tmp_path)
 

@@ -35,6 +35,7 @@ def connect(path: Path, root: Path | None = None, *, may_create: bool = False) -
     if not may_create and is_gone(path):
         raise _gone(path)
     mode = "rwc" if may_create else "rw"
+    connection = None
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_TIMEOUT_S)
         connection.create_function("workspace", 0, lambda: str(root or path.parent), deterministic=True)
@@ -42,6 +43,8 @@ def connect(path: Path, root: Path | None = None, *, may_create: bool = False) -
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
     except FAULTS as error:
+        if connection is not None:
+            connection.close()
         raise refusal(path, error) from error
     return db
 

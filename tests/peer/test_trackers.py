@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def test_three_trackers_hold_the_losses_of_the_run(tmp_path, monkeypatch):
 
 
 def _rows(path):
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         names = [
             name
             for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%metrics%'")

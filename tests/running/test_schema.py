@@ -1,6 +1,7 @@
 """What older workspaces told by the words of a text is told by columns, and they open with everything in them."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -25,7 +26,7 @@ def old(tmp_path):
     """A workspace as the version before left it: the same tables without the new columns."""
     ws = Workspace.open(tmp_path)
     columns = [words.split("ADD COLUMN ")[1].split()[0] for words in processes.STATEMENTS if "ADD COLUMN" in words]
-    with sqlite3.connect(ws.database) as db:
+    with closing(sqlite3.connect(ws.database)) as db, db:
         for column in columns:
             db.execute(f"ALTER TABLE runs DROP COLUMN {column}")
         db.execute("DELETE FROM _sqlite_migrations WHERE name LIKE 'm010%'")
