@@ -1,14 +1,10 @@
-"""Tests run in more processes than there are cores, since they often wait; each computes on one of them, and so do its runs."""
+"""Tests run in as many processes as there are cores; each then computes on one of them, and so do the runs that it starts."""
 
 import gc
 import os
 import tempfile
 
-import psutil
 import pytest
-
-NEEDED = 3 * 2**30
-"""Bytes of memory that a process takes with its browser, its server and its runs."""
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,12 +34,6 @@ LONGEST = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How late things may begin at random in the tests of the page."""
     parser.addoption("--jitter", type=float, default=0.0, metavar="SECONDS", help="see tests/support/jitter.py")
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """Twice as many processes as there are cores, as far as the memory goes: each waits for children and pages half the time."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(2 * cores, psutil.virtual_memory().available // NEEDED))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -295,7 +295,7 @@ def test_curves_grow_while_the_page_is_open_and_survive_reload_and_restart(ws, s
     served.start()
     expect(page.locator("#run-curves")).to_contain_text("train 1.75")
     expect(page.locator("#run-curves polyline")).to_have_count(1)
-    page.locator("#run-curves svg").hover()
+    page.locator("#run-curves svg[data-points]").hover()
     expect(page.locator(".chart-tip")).to_contain_text("train")
     page.locator('#run-list a[href="#runs/sft-1"]').click()
     expect(page.locator("#run-head")).to_contain_text("<script>")

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from contextlib import suppress
 
 import pytest
 from playwright.sync_api import Error, expect
@@ -129,8 +130,17 @@ def test_a_run_outlives_its_server_and_one_that_does_not_is_resumed_from_a_chose
         expect(page.locator("#run-head")).to_contain_text(f"Resume continues from {last.name}")
         said = says(page, run.name).locator(".said")
         assert said.evaluate("e => e.scrollWidth <= e.clientWidth && e.scrollHeight <= e.clientHeight + 1"), "clipped"
-        page.locator("#run-origin input").click()
-        page.get_by_role("option", name=f"from {run.name}@2", exact=True).click()
+        option = page.get_by_role("option", name=f"from {run.name}@2", exact=True)
+
+        def is_chosen() -> bool:
+            """Opened again where a look at the run, which has just been found lost, has closed the list."""
+            if not option.is_visible():
+                page.locator("#run-origin input").click()
+            with suppress(Error):
+                option.click(timeout=5000)
+            return page.locator("#run-origin input").input_value() == f"from {run.name}@2"
+
+        wait_for(is_chosen, "the chosen checkpoint")
         page.locator("#run-resume").click()
         expect(page.locator("#run-head h2")).to_have_text("sft-2", timeout=PATIENCE_MS)
         expect(page.locator("#run-head")).to_contain_text(f"continues {run.name}@2")
