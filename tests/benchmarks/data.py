@@ -10,9 +10,9 @@ it takes from a press until the table has changed.
 import argparse
 import random
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import Page, expect, sync_playwright
@@ -20,6 +20,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 from studio.database.schema import search
 from studio.preferences import text_search
 from studio.workspace import Workspace
+from tests.benchmarks.opening import filled
 from tests.ui.conftest import CHROMIUM, FLAGS, Served
 from ui.components.paging import Place
 from ui.pages.data import browse, imports
@@ -84,12 +85,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workspace", type=Path, help="filled here, and measured as it is the next time")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        root = asked.workspace or Path(folder) / "studio"
-        is_new = not (root / "studio.db").exists()
-        ws = Workspace.open(root)
-        if is_new:
-            fill(ws, asked.texts)
+    with filled(asked.workspace, partial(fill, num=asked.texts)) as ws:
         print("| press | server, s | until it is painted, s |\n|---|---|---|")
         painted = _painted(ws, asked.repeats)
         for words, seconds in _served(ws, asked.repeats).items():

@@ -11,7 +11,8 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
@@ -84,6 +85,18 @@ def fill_metrics(ws: Workspace, num_metrics: int) -> None:
         (ws.runs / f"ppo-{number + 1}").mkdir()
 
 
+@contextmanager
+def filled(root: Path | None, fill: Callable[[Workspace], None]) -> Iterator[Workspace]:
+    """The workspace in a folder, filled if it is new; without a folder one that leaves again."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = root or Path(folder) / "studio"
+        is_new = not (root / "studio.db").exists()
+        ws = Workspace.open(root)
+        if is_new:
+            fill(ws)
+        yield ws
+
+
 def main() -> None:
     """Fill, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -92,13 +105,12 @@ def main() -> None:
     parser.add_argument("--opens", type=int, default=5)
     parser.add_argument("--workspace", type=Path, help="filled here, and measured as it is the next time")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        root = asked.workspace or Path(folder) / "studio"
-        is_new = not (root / "studio.db").exists()
-        ws = Workspace.open(root)
-        if is_new:
-            fill_ratings(ws, asked.ratings)
-            fill_metrics(ws, asked.metrics)
+
+    def fill(ws: Workspace) -> None:
+        fill_ratings(ws, asked.ratings)
+        fill_metrics(ws, asked.metrics)
+
+    with filled(asked.workspace, fill) as ws:
         started = time.perf_counter()
         found = stored.read(ws, report.read)
         read = time.perf_counter()
