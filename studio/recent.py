@@ -1,10 +1,9 @@
 """Remembers the workspaces that were opened on this machine, so that one can be picked again: XDG's state folder holds the list."""
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
-from studio.files import whole
+from studio.files import folders, whole
 from studio.workspace import Workspace
 
 KEPT = 9
@@ -32,8 +31,7 @@ def add(root: Path) -> None:
 
 
 def _list() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "rlhf-studio" / "workspaces"
+    return folders.state() / "workspaces"
 
 
 def _is_there(path: Path) -> bool:

@@ -4,7 +4,7 @@
     <root>/runs/<name>/       config.json, frozen rows, log.txt, checkpoints/
     <root>/exports/           exported files and models
     <root>/backups/           copies of the database, made automatically or by hand
-    <root>/lanes/, servers/   kernel locks: the run on each device, the servers that have the workspace open
+    <root>/lanes/, servers/   kernel locks: the run on the CPU, the servers that have the workspace open
     <root>/rewards/           Python files with reward functions, put there by hand: the only ones a run may name
     <root>/evaluations/       JSONL files with suites of the user's own, put there by hand
 

@@ -313,7 +313,7 @@ def test_everything_killed_then_started_keeps_all_and_names_the_next_step(ws):
     assert f"Resume continues from {last}; what came after it is lost." in stored.read(ws, runs.get, first.name).message
     wait(ws, second.name, lambda r: r.state == "running")
     launcher.kill(ws, second.name)
-    listed = listing.draw(stored.read(ws, runs.list_all), [], {})
+    listed = listing.draw(stored.read(ws, runs.list_all), {}, {})
     assert f"Resume continues from {last}" in listed
     assert "is-told" in listed, "such a sentence is not clipped in the list"
     again = launcher.start(ws, runs.resume(ws, first.name))

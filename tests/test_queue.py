@@ -11,6 +11,7 @@ from studio.errors import ConfigError, RunError
 from studio.models import checkpoints
 from studio.preferences import prompts
 from studio.runs import devices, gpus, launcher, marks, metrics, processes, queue, runs
+from studio.worker.borrowed_gpu import borrowed
 from studio.workspace import Workspace
 from tests.support import driver, stored, waiting, warm
 
@@ -120,6 +121,45 @@ def test_each_gpu_is_a_device_and_a_run_goes_where_nothing_before_it_wants_to_go
     assert taken(ws, both, ahead=[on_1]) == ()
     assert taken(ws, both) == ("gpu0", "gpu1"), "what was not enough was given back"
     assert gpus.visible(("gpu1",)) == "1"
+
+
+def test_a_gpu_is_one_device_for_all_workspaces_and_whatever_number_a_shell_gives_it(ws, two_gpus, tmp_path):
+    other = Workspace.open(tmp_path / "other")
+    with devices.taken(ws, SFTConfig(gpu=1), []) as mine:
+        assert mine == ("gpu1",)
+        assert taken(other, SFTConfig(gpu=1)) == ()
+        assert taken(other, SFTConfig()) == ("gpu0",)
+        for names in ("1", "GPU-b", "GPU-b,GPU-a"):
+            with gpus.seen_as({"CUDA_VISIBLE_DEVICES": names}):
+                assert taken(ws, SFTConfig(gpu=0)) == (), names
+        with gpus.seen_as({"CUDA_VISIBLE_DEVICES": "GPU-b,GPU-a"}):
+            assert taken(other, SFTConfig()) == ("gpu1",)
+    assert taken(other, SFTConfig(gpu=1)) == ("gpu1",)
+    with devices.taken(ws, SFTConfig(device="cpu"), []) as mine:
+        assert mine == taken(other, SFTConfig(device="cpu")) == ("cpu",), "the CPU is shared"
+
+
+def test_what_waits_for_a_gpu_of_another_workspace_is_told_which(ws, two_gpus, tmp_path):
+    other = Workspace.open(tmp_path / "hiking")
+    run = runs.create(ws, SFTConfig(gpu=1))
+    place = "1 of 1 in the queue"
+    assert stored.read(ws, queue.places) == {run.name: place}
+    with devices.taken(other, SFTConfig(gpu=1), []):
+        assert stored.read(ws, queue.places) == {run.name: f"{place}, GPU 1 is in use by the workspace hiking"}
+        with pytest.raises(RunError, match="the workspace hiking works on GPU 1: try again"), borrowed(ws, gpu=1):
+            pass
+    with devices.taken(ws, SFTConfig(gpu=1), []):
+        assert stored.read(ws, queue.places) == {run.name: place}, "its own work is named by the run"
+    stored.written(ws, queue.pause, run.name)
+    assert stored.read(ws, queue.places) == {run.name: f"{place}, held"}
+
+
+def test_a_gpu_can_be_held_where_the_home_cannot_be_written(ws, two_gpus, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    with devices.taken(ws, SFTConfig(gpu=0), []) as mine:
+        assert mine == ("gpu0",)
+        assert taken(ws, SFTConfig(gpu=0)) == ()
 
 
 def test_a_gpu_that_another_program_uses_is_the_last_choice_and_is_named(ws, two_gpus):

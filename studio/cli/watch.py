@@ -116,13 +116,10 @@ def _whole(db: Database, found: list[Run], *, is_narrow: bool = False) -> str:
 
 
 def _rows(db: Database, found: list[Run]) -> list[Row]:
-    waiting, rows = [run.name for run in queue.waiting(db)], []
+    places, rows = queue.places(db), []
     for run in found:
         text = run.message if run.is_ended else launcher.trouble(run) or run.progress_text
-        if run.name in waiting:
-            text = (
-                f"{waiting.index(run.name) + 1} of {len(waiting)} in the queue{', held' if run.pause_requested else ''}"
-            )
+        text = places.get(run.name, text)
         started = (run.started_at or run.created_at)[:16].replace("T", " ")
         said = _plain(text.splitlines()[0] if text else "")
         rows.append((run.name, run.shown_state, f"{run.progress:.0%}", run.lane or "-", started, said))

@@ -17,6 +17,15 @@ from modules.runtime.phases import Phase, during
 from studio.files.sync import sync
 
 
+def state() -> Path:
+    """Return the folder of what the program keeps for one person on this machine, outside every workspace (XDG's state).
+
+    Raises:
+        RuntimeError: this person has no home folder.
+    """
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "rlhf-studio"
+
+
 def free_name(parent: Path, stem: str, number: int, taken: set[str]) -> str:
     """Return the first of stem-number, stem-(number + 1), ... that is neither among `taken` nor on the disk."""
     while (name := f"{stem}-{number}") in taken or os.path.lexists(parent / name):

@@ -1,16 +1,21 @@
 """Assigns runs to devices: every GPU is one, the CPU is one more, and each has one run at a time.
 
-A run takes its devices by kernel locks, which are released even on kill -9. A device goes to the first run in the queue that
-can use it: a later run never overtakes an earlier one that waits for the same GPU, nor waits for another GPU's run.
+A run takes its devices by kernel locks, which are released even on kill -9: the CPU's lies in the workspace, a GPU's in XDG's
+state folder, named by the card, since all workspaces share it whatever number a shell gives it. A device goes to the first
+run in the queue that can use it: a later run never overtakes an earlier one that waits for the same GPU, nor waits for
+another GPU's run.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import IO
+
+from sqlite_utils import Database
 
 from modules.config import StageConfig, TrainConfig
 from studio.errors import ConfigError
-from studio.files import locks
+from studio.files import folders, locks
 from studio.runs import gpus
 from studio.workspace import Workspace
 
@@ -88,7 +93,7 @@ def held(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterat
     claimed = {device for other in ahead for device in usable(other, num_gpus)}
     devices = [device for device in usable(config, num_gpus) if device not in claimed]
     with ExitStack() as stack:
-        free = {each: file for each in devices if locks.try_lock(file := stack.enter_context(lock_file(ws, each)))}
+        free = {each: file for each in devices if (file := _locked(ws, each, stack))}
         num = needed(config, num_gpus)
         busy = {f"gpu{holder.gpu}" for holder in gpus.holders()} if len(free) > num else set()
         chosen = sorted(free, key=lambda device: device in busy)[
@@ -100,7 +105,47 @@ def held(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterat
 
 
 def lock_file(ws: Workspace, name: str) -> IO[str]:
-    """Open the file whose kernel lock stands for a device, or for another task that one process does at a time."""
-    folder = ws.root / FOLDER
-    folder.mkdir(exist_ok=True)
-    return (folder / f"{name}.lock").open("a")
+    """Open the file whose kernel lock stands for the CPU, or for a task that one process of a workspace does at a time."""
+    return _opened(ws.root / FOLDER, name)
+
+
+def other_workspace(db: Database, device: str) -> str:
+    """Return the name of another workspace than this database's whose work holds a GPU; empty where none does."""
+    here = Path(next(db.query("SELECT workspace() AS here"))["here"]).resolve()
+    with suppress(OSError, RuntimeError), _shared(device).open(encoding="utf-8") as file:
+        holder = Path(file.read().strip())
+        return holder.name if holder != here and locks.is_locked(file) else ""
+    return ""
+
+
+def _locked(ws: Workspace, device: str, stack: ExitStack) -> IO[str] | None:
+    """Return a device's file with its lock held, until the stack ends; None where another process holds it."""
+    if device == CPU:
+        return _kept(lock_file(ws, CPU), stack)
+    with suppress(OSError, RuntimeError):  # no home, or one that cannot be written or knows no locks
+        path = _shared(device)
+        if file := _kept(_opened(path.parent, path.stem), stack):
+            file.truncate(0)
+            file.write(f"{ws.root.resolve()}\n")
+            file.flush()
+        return file
+    return _kept(lock_file(ws, _shared_name(device)), stack)
+
+
+def _kept(file: IO[str], stack: ExitStack) -> IO[str] | None:
+    stack.enter_context(file)
+    return file if locks.try_lock(file) else None
+
+
+def _shared(device: str) -> Path:
+    """Return the file that stands for a GPU in all workspaces; it says which one holds it."""
+    return folders.state() / FOLDER / f"{_shared_name(device)}.lock"
+
+
+def _shared_name(device: str) -> str:
+    return gpus.identity(device).replace("/", "_")  # the names of some GPUs that are shared in parts hold one
+
+
+def _opened(folder: Path, name: str) -> IO[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return (folder / f"{name}.lock").open("a", encoding="utf-8")

@@ -60,7 +60,7 @@ def may_be_there() -> bool:
 
 def can_be_used() -> bool:
     """Return whether a process of this environment may use a GPU: a visible one, or one of another maker's driver."""
-    return count() > 0 or (_indices() is None and may_be_there())
+    return count() > 0 or (_known() is None and may_be_there())
 
 
 def memories() -> list[Memory]:
@@ -72,6 +72,17 @@ def visible(devices: tuple[str, ...]) -> str:
     """Return the value of CUDA_VISIBLE_DEVICES for these devices (`gpu0`, ...)."""
     names = _visible()
     return ",".join(names[int(device.removeprefix("gpu"))] for device in devices)
+
+
+def words(device: str) -> str:
+    """Return a device's name for people: GPU 0 for gpu0."""
+    return f"GPU {device.removeprefix('gpu')}"
+
+
+def identity(device: str) -> str:
+    """Return what names a device's card whatever number this process gives it: its UUID, or what it is made visible by."""
+    name = _visible()[int(device.removeprefix("gpu"))]
+    return next((uuid for number, uuid in enumerate(_known() or ()) if _is_named(name, number, uuid)), name)
 
 
 def holders() -> list[Holder]:
@@ -118,29 +129,34 @@ def seen_as(environment: Mapping[str, str]) -> Iterator[None]:
 def _visible() -> list[str]:
     """Return the names (index or uuid) of the GPUs that a run may use, in the order in which it numbers them."""
     given = (os.environ if (seen := _environment.get()) is None else seen).get("CUDA_VISIBLE_DEVICES")
-    known = _indices()
+    known = _known()
     if given is not None and known is not None:
         return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
-    return list(known or ())
+    return [str(number) for number in range(len(known or ()))]
 
 
 def _numbered() -> Iterator[tuple[int, "_Card"]]:
     """Yield the cards that a run may use with the number that it gives them."""
     cards = _ask(_cards) or []
     for gpu, name in enumerate(_visible() if cards else []):
-        yield from ((gpu, card) for card in cards if name in (str(card.number), card.uuid))
+        yield from ((gpu, card) for card in cards if _is_named(name, card.number, card.uuid))
 
 
-def _indices() -> tuple[str, ...] | None:
-    """Return the driver's numbers of this machine's GPUs; None where it has no such driver."""
+def _is_named(name: str, number: int, uuid: str) -> bool:
+    """Return whether CUDA_VISIBLE_DEVICES means this card: by its number, or by how its UUID begins."""
+    return name == str(number) or (name.startswith("GPU-") and uuid.startswith(name))
+
+
+def _known() -> tuple[str, ...] | None:
+    """Return the UUIDs of this machine's GPUs, in the driver's order; None where it has no such driver."""
     return _remembered(cast(Any, pynvml), int(time.monotonic() / FRESH_S))
 
 
 @lru_cache(maxsize=4)
 def _remembered(driver: Any, _: int) -> tuple[str, ...] | None:
-    """Ask for the numbers; remembered because a waiting run asks every second."""
-    found = _ask(lambda: range(driver.nvmlDeviceGetCount()), ())
-    return None if found is None else tuple(map(str, found))
+    """Ask for the UUIDs; remembered because a waiting run asks every second."""
+    found = _ask(lambda: [_uuid(driver, number) for number in range(driver.nvmlDeviceGetCount())], ())
+    return None if found is None else tuple(found)
 
 
 # What the driver says.
@@ -189,6 +205,11 @@ def _cards() -> list[_Card]:
             )
         )
     return found
+
+
+def _uuid(driver: Any, number: int) -> str:
+    """Return a card's UUID; its number where the driver does not tell."""
+    return _or_none(lambda: driver.nvmlDeviceGetUUID(driver.nvmlDeviceGetHandleByIndex(number))) or str(number)
 
 
 def _or_none(question: Callable[..., Any], *about: Any) -> Any:

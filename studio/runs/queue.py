@@ -6,7 +6,7 @@ A waiting run that is paused is held in the queue; a running one saves after its
 from sqlite_utils import Database
 
 from studio.errors import RunError
-from studio.runs import runs
+from studio.runs import devices, gpus, runs
 from studio.runs.runs import Run
 
 _QUEUE = "SELECT * FROM runs WHERE state = 'queued' AND (pid IS NOT NULL OR starter <> 'others') ORDER BY coalesce(place, id), id"
@@ -15,6 +15,16 @@ _QUEUE = "SELECT * FROM runs WHERE state = 'queued' AND (pid IS NOT NULL OR star
 def waiting(db: Database) -> list[Run]:
     """Return the runs that wait for a device, in their order; held ones keep their place, awaited ones have none."""
     return [runs.of_row(row) for row in db.query(_QUEUE)]
+
+
+def places(db: Database) -> dict[str, str]:
+    """Return what is said of each waiting run by its name: its place, that it is held, or which workspace has its GPU."""
+    found = waiting(db)
+    said = {}
+    for number, run in enumerate(found, start=1):
+        why = ["held"] if run.pause_requested else _elsewhere(db, run)
+        said[run.name] = ", ".join([f"{number} of {len(found)} in the queue", *why])
+    return said
 
 
 def ahead_of(db: Database, run_id: int) -> list[Run]:
@@ -93,3 +103,13 @@ def _open(db: Database, name: str, what: str) -> Run:
 def _set(db: Database, run: Run, value: int) -> Run:
     db.table("runs").update(run.id, {"pause_requested": value} | ({} if value else {"paused_at": None}))
     return runs.get(db, run.id)
+
+
+def _elsewhere(db: Database, run: Run) -> list[str]:
+    """Say which of the GPUs that a run could go to are in use by other workspaces."""
+    wanted = (device for device in devices.usable(run.config, gpus.count()) if device != devices.CPU)
+    return [
+        f"{gpus.words(device)} is in use by the workspace {name}"
+        for device in wanted
+        if (name := devices.other_workspace(db, device))
+    ]

@@ -1,5 +1,6 @@
-"""Handles a worker's signals. SIGTERM (a shutdown, `kill`) and SIGINT ask it to stop as the page's button does: it
-finishes its step, saves and ends as `stopped`. SIGHUP (a terminal that closes) is ignored.
+"""Handles a worker's signals. SIGTERM (a shutdown, `kill`), SIGINT and those by which a batch system says that time is
+nearly over (SIGUSR1, SIGUSR2, SIGXCPU) ask it to stop as the page's button does: it finishes its step, saves and ends as
+`stopped`. SIGHUP (a terminal that closes) is ignored.
 
 Python inherits an ignored SIGINT from a shell that starts it in the background, and Lightning replaces our handlers at
 each fit, so both are set again where that matters. A handler only sets a flag, since it may interrupt a transaction.
@@ -10,7 +11,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-ASKING = (signal.SIGTERM, signal.SIGINT)
+ASKING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU)
 _asked = threading.Event()
 _received: list[str] = []
 _handler: list[Callable[[int, FrameType | None], None] | signal.Handlers] = []

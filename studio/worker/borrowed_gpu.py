@@ -67,8 +67,12 @@ def busy(db: Database, config: SampleConfig) -> str:
     holders = {device: run.name for run in runs.list_all(db, state="running") for device in run.lane.split("+")}
     said = []
     for device in devices.usable(config, gpus.count()):
-        place = "the GPU" if device == devices.CPU else f"GPU {device.removeprefix('gpu')}"
-        said.append(f"{holders.get(device, 'another task of the studio')} works on {place}")
+        if device == devices.CPU:
+            said.append(f"{holders.get(device, 'another task of the studio')} works on the GPU")
+        else:
+            other = devices.other_workspace(db, device)
+            holder = holders.get(device) or (f"the workspace {other}" if other else "another task of the studio")
+            said.append(f"{holder} works on {gpus.words(device)}")
     return (
         f"{' and '.join(said)}: try again when it has ended, or use the CPU (device=cpu; at the terminal --device cpu)."
     )

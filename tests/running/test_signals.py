@@ -42,7 +42,9 @@ def wait(ws, name, until, timeout_s=100):
     return run
 
 
-@pytest.mark.parametrize("sent", [("SIGTERM",), ("SIGHUP", "SIGINT", "SIGINT")], ids=["term", "hup-int-int"])
+@pytest.mark.parametrize(
+    "sent", [("SIGTERM",), ("SIGUSR1",), ("SIGHUP", "SIGINT", "SIGINT")], ids=["term", "usr1", "hup-int-int"]
+)
 def test_a_worker_that_is_asked_to_end_by_a_signal_finishes_its_step_saves_and_is_stopped(ws, sent):
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a job in the background, which the worker inherits
     try:

@@ -52,14 +52,14 @@ def view(chosen: object) -> View:
     return found if found.stage or found is VIEWS[""] else found._replace(stage=str(chosen))
 
 
-def draw(everything: Sequence[Run], waiting: list[str], courses: Mapping[int, str]) -> str:
-    """Draw the rows of runs; `courses` are drawn curves by the run's id."""
+def draw(everything: Sequence[Run], places: Mapping[str, str], courses: Mapping[int, str]) -> str:
+    """Draw the rows of runs; `places` are the words of those that wait, `courses` drawn curves by the run's id."""
     rows = "".join(
         f'<a class="run-row" href="#runs/{escape(run.name)}">'
         f"<b>{escape(run.name)}</b>{html.badge(run.shown_state)}"
         f'<span class="num when">{html.ago(run.ended_at or run.started_at or run.created_at)}</span>'
-        f'<span class="said{" is-told" if run.state in ("lost", "failed") else ""}" title="{escape(_doing(run, waiting))}">'
-        f"{escape(_doing(run, waiting))}</span>{courses.get(run.id, '')}</a>"
+        f'<span class="said{" is-told" if run.state in ("lost", "failed") else ""}" title="{escape(_doing(run, places))}">'
+        f"{escape(_doing(run, places))}</span>{courses.get(run.id, '')}</a>"
         for run in everything
     )
     return f'<nav class="listing" aria-label="Runs">{rows}</nav>'
@@ -90,9 +90,9 @@ def _spark(name: str, points: list[tuple[int, float]]) -> str:
     )
 
 
-def _doing(run: Run, waiting: list[str]) -> str:
-    if run.name in waiting:
-        return f"{waiting.index(run.name) + 1} of {len(waiting)} in the queue{', held' if run.pause_requested else ''}"
+def _doing(run: Run, places: Mapping[str, str]) -> str:
+    if run.name in places:
+        return places[run.name]
     if run.is_ending:
         return "its process is exiting"
     where = f" on {run.lane}" if run.lane.startswith("gpu") else ""

@@ -116,19 +116,19 @@ def _now(
         found = shelf.page(
             db, stage=view.stage, search=word, limit=PAGE + 1, offset=start, by=view.by, is_low_first=view.is_low_best
         )
-        listed, going, waiting = found[:PAGE], shelf.at_work(db), [run.name for run in queue.waiting(db)]
+        listed, going, places = found[:PAGE], shelf.at_work(db), queue.places(db)
         run = runs.chosen_or_newest(db, chosen)
         is_going = bool(going or runs.list_ending(db))
     if not start and not word and not view.stage:  # an active run is seen at once, however long ago it was made
         listed = sorted({run.id: run for run in (*listed, *going)}.values(), key=lambda run: -run.id)
-    signature = _signature(ws, [*listed, *going], run, [start, word, view, len(found)])
+    signature = _signature(ws, [*listed, *going], run, [start, word, view, len(found), places])
     detail = _detail(ws, run) if run else [_unknown(chosen), *[""] * 4]
     nothing = '<p class="quiet">There are no such runs yet.</p>' if view.stage else ""
     if word:
         nothing = html.empty("Nothing found", f"No run has “{word.strip()}” in its name or state.")
     with ws.read() as db:
         courses = listing.courses(db, listed)
-    rows = listing.draw(listed, waiting, courses) if listed else nothing
+    rows = listing.draw(listed, places, courses) if listed else nothing
     pace = gr.Timer(REFRESH_S if is_going else QUIET_S)
     with ws.read() as db:
         return (
