@@ -44,6 +44,21 @@ def test_the_head_of_a_run_and_its_buttons_stay_in_sight_while_one_scrolls(full_
     assert page.evaluate(covered, ["#run-stop"]), "nothing lies over it"
 
 
+def test_what_a_run_takes_stays_in_sight_on_a_phone_while_one_settles_it(ws, serve, visit):
+    filling.add_texts(ws)
+    page = visit(serve(ws).url + "#train/sft", width=390)
+    cost = page.locator("#taken-sft p").last
+    expect(cost).to_contain_text("Memory: about")
+    expect(cost).to_be_in_viewport(ratio=1)
+    expect(page.locator("#start-sft")).not_to_be_in_viewport()
+    page.evaluate("scrollTo(0, 200)")
+    expect(cost).to_be_in_viewport(ratio=1)
+    on_top = "([part]) => { const box = document.querySelector(part).getBoundingClientRect(); return document.elementFromPoint(box.x + 9, box.y + 9)?.closest(part) !== null; }"
+    assert page.evaluate(on_top, ["#taken-sft p"]), "the form lies under it"
+    page.locator("#start-sft").scroll_into_view_if_needed()
+    expect(page.locator("#start-sft")).to_be_in_viewport(ratio=1)
+
+
 def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
     filling.add_texts(ws)
     monkeypatch.setattr(launcher, "start", lambda ws, run: run)
