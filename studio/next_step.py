@@ -82,8 +82,8 @@ class _Facts:
     num_skipped: int
     num_imported: int
     num_fresh: int
-    num_learned: int
-    """Ratings that the newest reward model was trained on, counted up to `ratings.ENOUGH`."""
+    num_frozen: int
+    """Ratings that the newest reward model was made from, those held out included, counted up to `ratings.ENOUGH`."""
     sft: Checkpoint | None
     reward: Checkpoint | None
     ppo: Checkpoint | None
@@ -121,7 +121,7 @@ def _facts(db: Database) -> _Facts:
         num_skipped=rated["skip"],
         num_imported=rated["import"],
         num_fresh=_num_unseen(db, reward) if reward else rated["rated"],
-        num_learned=_num_learned(db, reward) if reward else 0,
+        num_frozen=_num_frozen(db, reward) if reward else 0,
         sft=sft,
         reward=reward,
         ppo=ppo,
@@ -143,9 +143,9 @@ def _num_unseen(db: Database, reward: Checkpoint) -> int:
     return unseen.count(db, recipe, run.created_at)
 
 
-def _num_learned(db: Database, reward: Checkpoint) -> int:
+def _num_frozen(db: Database, reward: Checkpoint) -> int:
     snapshot_id = runs.get(db, reward.run_id).snapshot_id
-    return 0 if snapshot_id is None else unseen.count_learned(db, snapshot_id, ratings.ENOUGH)
+    return 0 if snapshot_id is None else unseen.count_frozen(db, snapshot_id, ratings.ENOUGH)
 
 
 def _stations(facts: _Facts) -> tuple[Station, ...]:
@@ -249,11 +249,11 @@ def _first_reward(facts: _Facts) -> Step:
 
 def _ppo(facts: _Facts, reward: Checkpoint) -> Step:
     sentence = f"Improve the policy against {reward.name}."
-    num_seen = facts.num_learned
+    num_seen = facts.num_frozen
     if num_seen >= ratings.ENOUGH or not facts.num_unrated:
         return Step("ppo", sentence, "Run PPO", "train", "ppo")
     wanted = min(facts.num_unrated, ratings.ENOUGH - num_seen)
-    sentence += f" It has learned from {num_seen:,} rating{'s' * (num_seen != 1)}; from about {ratings.ENOUGH} on, what it prefers is more than a guess."
+    sentence += f" It was made from {num_seen:,} rating{'s' * (num_seen != 1)}; from about {ratings.ENOUGH} on, what it prefers is more than a guess."
     others = ((f"Rate {wanted:,} more pair{'s' * (wanted != 1)} first", "rate"),)
     return Step("ppo", sentence, "Run PPO", "train", "ppo", others)
 

@@ -1,12 +1,14 @@
 """How much a run would have to do, told before it starts."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from modules.config import EvaluateConfig, PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from studio.errors import CheckpointError
-from studio.preferences import ratings
+from studio.preferences import prompts, ratings
+from studio.preferences.prompts import NewPrompt
 from studio.runs import extent
 from studio.workspace import Workspace
 from tests.support import stored
@@ -45,7 +47,9 @@ def test_steps_are_told_from_what_is_there_and_few_are_called_few(ws):
     assert "starter" not in said
     assert "starter was made to answer" in stored.read(ws, extent.sentence, SFTConfig(batch_size=1))
     limited = stored.read(ws, extent.sentence, SFTConfig(max_demonstrations=1, epochs=1))
-    assert limited.startswith("About 1 step: 1 demonstration. So few steps teach very little.")
+    assert limited.startswith(
+        "About 1 step: 1 of 24 demonstrations (23 left out by these settings). So few steps teach"
+    )
 
 
 def test_few_ratings_name_how_many_are_enough(ws, monkeypatch):
@@ -59,6 +63,35 @@ def test_few_ratings_name_how_many_are_enough(ws, monkeypatch):
     assert stored.read(ws, extent.sentence, RewardConfig(batch_size=16)) == "About 1 step: 10 ratings.", (
         "enough, however few the steps"
     )
+
+
+def held_out(ws, num):
+    """Prompts that nothing learns from, with a demonstration each; returns their ids."""
+    with ws.write() as db:
+        ids = [prompts.add_prompt(db, NewPrompt([{"role": "user", "content": f"And {n}?"}], split="test")) for n in range(num)]  # fmt: skip
+        for prompt_id in ids:
+            prompts.add_response(db, prompt_id, "That too.", "demonstration")
+    return ids
+
+
+def test_demonstrations_that_only_measure_or_that_the_settings_leave_out_are_told(ws):
+    filling.add_texts(ws, 24)
+    held_out(ws, 6)
+    said = stored.read(ws, extent.sentence, SFTConfig(batch_size=4, epochs=3))
+    assert said.startswith("About 18 steps: 24 of 30 demonstrations (6 held out to measure with), 3 times.")
+    said = stored.read(ws, extent.sentence, SFTConfig(batch_size=4, epochs=1, max_demonstrations=20))
+    assert "20 of 30 demonstrations (6 held out to measure with, 4 left out by these settings)." in said
+
+
+def test_ratings_that_only_measure_a_reward_model_or_that_the_settings_leave_out_are_told(ws):
+    ids = filling.add_texts(ws, 7)
+    sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    filling.add_pairs(ws, [*ids, *held_out(ws, 3)], sft, run=filling.add_run(ws, SampleConfig()))
+    filling.add_rated(ws, 10)
+    said = stored.read(ws, extent.sentence, RewardConfig())
+    assert "7 of 10 ratings (3 held out to measure with). So few teach very little" in said
+    said = stored.read(ws, extent.sentence, RewardConfig(ties="drop"))
+    assert re.search(r": \d of 10 ratings \([1-3] held out to measure with, [1-4] left out by these settings\)", said)
 
 
 def test_iterations_of_ppo_are_told_with_their_time_at_the_pace_of_the_last_run(ws):

@@ -46,7 +46,7 @@ def test_the_answer_is_taught_and_the_prompt_read(ws):
     assert "Certainly" not in read
     assert "(" in read
     assert found.refusal == ""
-    assert "No row is left out, and none is cut." in found.summary
+    assert "None of these is left out, and none is cut." in found.summary
 
 
 @pytest.mark.usefixtures("quick_starts")

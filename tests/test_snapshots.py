@@ -194,7 +194,7 @@ def test_a_snapshot_by_a_recipe_of_another_version_says_so_and_what_is_not_known
         snapshots.recipe_behind(later)
 
 
-def test_the_ratings_a_model_learned_from_are_counted_up_to_a_number(ws):
+def test_the_ratings_a_model_was_made_from_are_counted_up_to_a_number(ws):
     add(ws, 0, ("a", "b", "c"))
     add(ws, 1)
     add(ws, 2, split="test")
@@ -203,8 +203,8 @@ def test_the_ratings_a_model_learned_from_are_counted_up_to_a_number(ws):
     rate(ws, "left")
     snapshot = stored.freeze(ws)
     assert snapshot.row_count == 5
-    assert stored.read(ws, unseen.count_learned, snapshot.id, 50) == 2
-    assert stored.read(ws, unseen.count_learned, snapshot.id, 1) == 1
+    assert stored.read(ws, unseen.count_frozen, snapshot.id, 50) == 3
+    assert stored.read(ws, unseen.count_frozen, snapshot.id, 1) == 1
 
 
 def test_the_old_recipes_are_described_and_hashed_as_before():

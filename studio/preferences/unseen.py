@@ -1,4 +1,4 @@
-"""Counts what a reward model has not seen, and what it has learned from."""
+"""Counts what a reward model has not seen, and what it was made from."""
 
 from sqlite_utils import Database
 
@@ -11,11 +11,15 @@ _IS_TIE = (
 )
 
 
-def count(db: Database, recipe: Recipe, when: str) -> int:
-    """Count the training prompts' ratings that a recipe selects, without those that said the same at this UTC time: a note is no news."""
+def count(db: Database, recipe: Recipe, when: str, *, is_held_out: bool = False) -> int:
+    """Count the training prompts' ratings that a recipe selects, without those that said the same at this UTC time: a note is no news.
+
+    With `is_held_out` those of the other prompts, which a reward model is only measured with.
+    """
     chosen, values = snapshots.chosen(recipe)
+    split = "<>" if is_held_out else "="
     return db.execute(
-        f"SELECT count(*) FROM ({chosen} AND p.split = 'train' AND r.created_at > :when"
+        f"SELECT count(*) FROM ({chosen} AND p.split {split} 'train' AND r.created_at > :when"
         f" AND NOT (:drops_ties AND {_IS_TIE}) AND NOT (:drops_weak AND r.strength IS 1)) f WHERE NOT EXISTS ("
         "SELECT 1 FROM rating_events e WHERE e.comparison_id = f.comparison_id AND e.created_at <= :when"
         " AND (e.showing_id, e.rater, e.outcome, e.strength, e.ranks) IS (f.showing_id, f.rater, f.outcome, f.strength, f.ranks)"
@@ -24,10 +28,9 @@ def count(db: Database, recipe: Recipe, when: str) -> int:
     ).fetchone()[0]
 
 
-def count_learned(db: Database, snapshot_id: int, most: int) -> int:
-    """Count the ratings of training prompts in a snapshot, `most` where there are more."""
+def count_frozen(db: Database, snapshot_id: int, most: int) -> int:
+    """Count the ratings in a snapshot, `most` where there are more."""
     return db.execute(
-        "SELECT count(*) FROM (SELECT DISTINCT s.rating_id FROM snapshot_rows s JOIN responses r ON r.id = s.chosen_id"
-        " JOIN prompts p ON p.id = r.prompt_id WHERE s.snapshot_id = ? AND p.split = 'train' LIMIT ?)",
+        "SELECT count(*) FROM (SELECT DISTINCT rating_id FROM snapshot_rows WHERE snapshot_id = ? LIMIT ?)",
         [snapshot_id, most],
     ).fetchone()[0]

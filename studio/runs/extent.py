@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from typing import NamedTuple
 
 from modules.config import CurveConfig, PPOConfig, RewardConfig, SFTConfig, StageConfig, TrainConfig, VotesConfig
 from studio.models import base_models, checkpoint_pages, checkpoints
@@ -51,26 +52,51 @@ def _steps(db: Database, config: TrainConfig) -> tuple[int, str]:
         unit = "iteration" if config.iterations == 1 else "iterations"
         return config.iterations, f"{config.iterations:,} {unit} of {config.batch_size:,} responses"
     if isinstance(config, SFTConfig):
-        num, unit, epochs = prompts.counts(db)["demonstrations_train"], "demonstration", config.epochs
-        num = min(num, config.max_demonstrations or num)
+        found, unit, epochs = _demonstrations(db, config), "demonstration", config.epochs
     else:
-        num, unit, epochs = _num_ratings(db, config), "rating", getattr(config, "epochs", 1)
-    steps = epochs * math.ceil(num / config.batch_size)
+        found, unit, epochs = _ratings(db, config), "rating", getattr(config, "epochs", 1)
+    steps = epochs * math.ceil(found.num / config.batch_size)
     times = "" if epochs == 1 else f", {epochs} times"
-    return steps, f"About {steps:,} step{'s' * (steps != 1)}: {num:,} {unit}{'s' * (num != 1)}{times}"
+    return steps, f"About {steps:,} step{'s' * (steps != 1)}: {found.words(unit)}{times}"
 
 
-def _num_ratings(db: Database, config: TrainConfig) -> int:
+class _Rows(NamedTuple):
+    """What is stored, and what becomes of it."""
+
+    num: int
+    """Trained on."""
+    stored: int
+    held_out: int
+    """Only measured with: their prompts are not for training."""
+
+    def words(self, unit: str) -> str:
+        """Say how many are trained on, and why not the others."""
+        if self.num == self.stored:
+            return f"{self.num:,} {unit}{'s' * (self.num != 1)}"
+        left = self.stored - self.num - self.held_out
+        others = [f"{self.held_out:,} held out to measure with"] * bool(self.held_out)
+        others += [f"{left:,} left out by these settings"] * (left > 0)
+        return f"{self.num:,} of {self.stored:,} {unit}s ({', '.join(others)})"
+
+
+def _demonstrations(db: Database, config: SFTConfig) -> _Rows:
+    found = prompts.counts(db)
+    stored, train = found["demonstrations"], found["demonstrations_train"]
+    return _Rows(min(train, config.max_demonstrations or train), stored, stored - train)
+
+
+def _ratings(db: Database, config: TrainConfig) -> _Rows:
     """Count the ratings that a run would learn from; of very many, all that are stored."""
     stored = ratings.summary(db)["rated"]
     if stored > COUNTED or not isinstance(config, VotesConfig):
-        return stored
-    return unseen.count(db, snapshots.recipe_of(config), "")
+        return _Rows(stored, stored, 0)
+    recipe = snapshots.recipe_of(config)
+    return _Rows(unseen.count(db, recipe, ""), stored, unseen.count(db, recipe, "", is_held_out=True))
 
 
 def _few(db: Database, config: TrainConfig, steps: int) -> str:
     """Say that there is little to learn from; empty where there is enough."""
-    if isinstance(config, VotesConfig) and _num_ratings(db, config) < ratings.ENOUGH:
+    if isinstance(config, VotesConfig) and (found := _ratings(db, config)).num + found.held_out < ratings.ENOUGH:
         return f"So few teach very little: from about {ratings.ENOUGH} ratings on, what it learns is more than a guess."
     return "So few steps teach very little." if isinstance(config, SFTConfig) and steps < FEW_STEPS else ""
 

@@ -220,7 +220,7 @@ def _summary(found: dict[str, Any], config: TrainConfig) -> str:
         example = found["left_out"].get(reason, "")
         such = f', such as "{example}"' if example else ""
         text += f" {count:,} of {found['given']:,} left out: {_reason(reason, config)}{such}."
-    text += "" if found["dropped"] else " No row is left out, and none is cut."
+    text += "" if found["dropped"] else " None of these is left out, and none is cut."
     return " ".join([text, *found["remarks"]])
 
 

@@ -50,7 +50,7 @@ def test_a_reward_model_of_few_ratings_keeps_more_of_them_on_offer_and_a_policy_
     filling.add_rated(ws, 10)
     filling.add_checkpoint(ws, filling.add_run(ws, RewardConfig()))
     assert step(ws).key == "ppo"
-    assert "has learned from 10 ratings; from about 50 on" in step(ws).sentence
+    assert "was made from 10 ratings; from about 50 on" in step(ws).sentence
     assert step(ws).others == (("Rate 14 more pairs first", "rate"), ("Chat with sft-1@40", "chat"))
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 from playwright.sync_api import expect
 
-from modules.config import STAGES, PPOConfig, RewardConfig, SFTConfig
+from modules.config import STAGES, PPOConfig, RewardConfig, SampleConfig, SFTConfig
 from studio.models import checkpoints
 from studio.runs import extent, launcher, memory_fit, prepare, preview, runs
 from tests.support import stored, warm
@@ -42,6 +42,27 @@ def test_the_head_of_a_run_and_its_buttons_stay_in_sight_while_one_scrolls(full_
         expect(page.locator(part)).to_be_in_viewport(ratio=1)
     covered = "([part]) => { const box = document.querySelector(part).getBoundingClientRect(); return document.elementFromPoint(box.x + 9, box.y + 9)?.closest(part) !== null; }"
     assert page.evaluate(covered, ["#run-stop"]), "nothing lies over it"
+
+
+def test_the_newest_run_says_what_comes_next_and_its_time_grows_older_while_nothing_is_drawn(ws, serve, visit):
+    filling.add_texts(ws)
+    sft = filling.add_run(ws, SFTConfig())
+    filling.add_checkpoint(ws, sft)
+    page = visit(serve(ws).url + f"#runs/{sft.name}")
+    page.clock.install()
+    page.reload()
+    expect(page.locator("#run-head a")).to_have_text("Sample pairs")
+    expect(page.locator("#run-head time")).to_have_text("just now")
+    page.clock.run_for(130_000)
+    expect(page.locator("#run-head time")).to_have_text("2 min ago")
+    expect(page.locator("#run-list time")).to_have_text("2 min ago")
+    page.locator("#run-head a").click()
+    expect(page.locator("#start-sample")).to_be_visible()
+    filling.add_run(ws, SampleConfig())
+    page.goto(page.url.replace("#train/sample", f"#runs/{sft.name}"))
+    page.reload()
+    expect(page.locator("#run-head h2")).to_have_text(sft.name)
+    expect(page.locator("#run-head a")).to_have_count(0)
 
 
 def test_what_a_run_takes_stays_in_sight_on_a_phone_while_one_settles_it(ws, serve, visit):
@@ -93,8 +114,10 @@ def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
     expect(page.locator("#fitted-sft")).to_contain_text(
         "all texts of a step fit at once. Its 90 steps take about 3 min, loading and evaluation not counted."
     )
+    measured = re.compile(r"At the measured pace: about \d+ (s|min)\.")
+    expect(cost).to_contain_text(measured)
     page.locator("#sft-epochs input").fill("60")
-    expect(cost).to_contain_text(re.compile(r"At the measured pace: about \d+ (s|min)\."))
+    expect(cost).to_contain_text(re.compile(r", 60 times\. .*At the measured pace"))
     page.locator("#start-sft").click()
     expect(page.locator("#run-head h2")).to_have_text("sft-1")
     assert [run.name for run in stored.read(ws, runs.list_all)] == ["sft-1"]

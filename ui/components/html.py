@@ -21,6 +21,9 @@ from ui import rendering
 html = partial(gr.HTML, apply_default_css=False)
 """A `gr.HTML` without Gradio's prose styles: `studio.css` alone decides."""
 
+AGES = ((86400, "d"), (3600, "h"), (60, "min"))
+"""Seconds and the unit from which on ages are told in it."""
+
 SHAPES = {
     "queued": '<circle cx="6" cy="6" r="4.5" fill="none" stroke-dasharray="2 2"/>',
     "running": '<circle cx="6" cy="6" r="4.5" fill="currentColor"/>',
@@ -167,11 +170,16 @@ def figure(stage: str, metrics: Mapping[str, float]) -> str:
 
 
 def ago(when: str | None) -> str:
-    """Return how long ago a UTC time was, in words."""
+    """Draw how long ago a UTC time was; `static/studio.js` keeps it true while nothing else is drawn again."""
     if not when:
         return ""
+    return f'<time class="ago" datetime="{escape(when)}" title="{escape(when[:19].replace("T", " "))} UTC">{ago_words(when)}</time>'
+
+
+def ago_words(when: str) -> str:
+    """Return how long ago a UTC time was, in words."""
     seconds = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(when)).total_seconds())
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+    for size, unit in AGES:
         if seconds >= size:
             return f"{int(seconds // size)} {unit} ago"
     return "just now"

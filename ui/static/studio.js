@@ -137,6 +137,21 @@
   else document.addEventListener("DOMContentLoaded", keepColours);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
 
+  /* ---- times such as "4 min ago" grow older while nothing is drawn again; the words are those of html.ago_words ---- */
+  const AGES = [[86400, "d"], [3600, "h"], [60, "min"]];
+  const AGING_MS = 15_000;
+  function age() {
+    if (document.hidden) return;
+    for (const time of document.querySelectorAll("time.ago")) {
+      const seconds = (Date.now() - Date.parse(time.dateTime)) / 1000;
+      const [size, unit] = AGES.find(([least]) => seconds >= least) ?? [];
+      const said = size ? `${Math.floor(seconds / size)} ${unit} ago` : "just now";
+      if (time.textContent !== said) time.textContent = said;
+    }
+  }
+  setInterval(age, AGING_MS);
+  document.addEventListener("visibilitychange", age);
+
   /* ---- copy buttons ---- */
   document.addEventListener("click", async (event) => {
     const button = event.target.closest?.("button[data-copy]");

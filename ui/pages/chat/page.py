@@ -71,7 +71,7 @@ class _Chat:
         with self._ws.read() as db:
             found = conversations.find(db, search, limit=LISTED)
         listed = [
-            {"id": each.id, "title": each.title, "about": f"{html.ago(each.changed_at)} · {', '.join(each.settings.checkpoints)}"}
+            {"id": each.id, "title": each.title, "about": f"{html.ago_words(each.changed_at)} · {', '.join(each.settings.checkpoints)}"}
             for each in found
         ]  # fmt: skip
         with self._ws.read() as db:

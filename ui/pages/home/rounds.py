@@ -26,6 +26,7 @@ def draw(found: Sequence[RoundFigures]) -> str:
 
 def _hint(name: str) -> str:
     hints = {
+        "Learned from": "The ratings that were frozen for it; those on held-out prompts only measure it.",
         "Tax": "Change of the loss on held-out demonstrations since SFT; less is better.",
         "KL from SFT": "How far the policy has moved from SFT, in nats a response.",
         "Won against SFT": "Share of votes for the policy, a tie counting as half, with its 95 % interval.",

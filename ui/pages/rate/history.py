@@ -162,7 +162,7 @@ def _total(db: Database, wanted: Filter) -> str:
 
 def _row(entry: Entry) -> str:
     marks = html.tags([entry.category, "note" if entry.note else ""])
-    when = f'<time datetime="{escape(entry.created_at)}" title="{escape(entry.created_at[:19])} UTC">{html.ago(entry.created_at)}</time>'
+    when = html.ago(entry.created_at)
     cells = (
         ("what", f"{escape(entry.what)} {marks}"),
         ("asked", escape(row_drawer.first_letters(entry.messages[-1]["content"]))),

@@ -12,10 +12,11 @@ from typing import Any
 
 import gradio as gr
 
-from studio import settings
+from studio import next_step, settings
 from studio.chat.resident import Resident
 from studio.checkup import findings
 from studio.models import checkpoints
+from studio.next_step import Step
 from studio.page_reads import PAGE, Shared
 from studio.runs import changes, launcher, metrics, progress, queue, runs
 from studio.runs import run_pages as shelf
@@ -170,6 +171,7 @@ def _signature(ws: Workspace, everything: list[Run], run: Run | None, page: list
                 len(metrics.list_samples(db, run.id)),
                 runs.tail_log(ws, run.name),
                 run.state == "running" and int(time.time() / PULSE_S),
+                step.sentence if (step := _next(db, run)) else "",
             ]
     return str(hash(json.dumps(facts)))
 
@@ -195,6 +197,9 @@ def _detail(ws: Workspace, run: Run) -> list[Any]:
 
 def _head(db: Database, run: Run) -> str:
     said = f'<p class="message">{escape(run.message)}</p>' if run.is_ended else html.progress(run, _left(db, run))
+    if step := _next(db, run):
+        target = f"{step.page}/{step.item}" if step.item else step.page
+        said += f'<p class="message">Next: <a href="#{escape(target)}">{escape(step.label)}</a></p>'
     if run.is_ending:
         said = html.notice("It has ended; waiting for its process to exit and free its memory.")
     if run.deleted_at:
@@ -211,6 +216,14 @@ def _head(db: Database, run: Run) -> str:
         f'{chosen}<div class="head"><h2>{escape(run.name)}</h2>{html.badge(run.shown_state)}{facts}'
         f'<span class="num when">{"started" if run.started_at else "created"} {html.ago(run.started_at or run.created_at)}</span></div><div class="now">{said}</div>'
     )
+
+
+def _next(db: Database, run: Run) -> Step | None:
+    """Return the next step of the loop after the newest run; nothing for older ones, and for one that did not finish."""
+    newest = runs.chosen_or_newest(db, "")
+    if run.state != "finished" or run.deleted_at or newest is None or newest.id != run.id:
+        return None
+    return next_step.status(db).step
 
 
 def _left(db: Database, run: Run) -> str:

@@ -1,5 +1,6 @@
 """Draws a run's memory as a stacked bar against what is free, with advice, and a probe that measures it."""
 
+from collections.abc import Callable
 from functools import partial
 from html import escape
 from typing import Any
@@ -21,8 +22,8 @@ _ORPHAN = html.notice(
 )
 
 
-def build(ws: Workspace, stage: str, inputs: list[Any]) -> list[Any]:
-    """Place the buttons and what they show; returns what `states` brings up to date, what they show first."""
+def build(ws: Workspace, stage: str, inputs: list[Any], outlook: gr.HTML, look: Callable[..., str]) -> list[Any]:
+    """Place the buttons and what they show; what was measured brings the outlook up to date. Returns what `states` brings up to date, what they show first."""
     with gr.Row(elem_classes="controls"):
         ask = gr.Button("Will it fit?", elem_id=f"fit-{stage}", min_width=110)
         probe = gr.Button("Measure a real step", elem_id=f"probe-{stage}", min_width=190)
@@ -33,7 +34,10 @@ def build(ws: Workspace, stage: str, inputs: list[Any]) -> list[Any]:
     on(asked.then, partial(_ask_closely, ws, stage), inputs, [told], concurrency_limit=None)
     number = gr.State(0)
     working = on(probe.click, partial(_working, ws, stage), None, [number, told, probe, stop])
-    on(working.then, partial(_probe, ws, stage), [number, *inputs], [told, probe, stop], concurrency_limit=None)
+    probed = on(
+        working.then, partial(_probe, ws, stage), [number, *inputs], [told, probe, stop], concurrency_limit=None
+    )
+    on(probed.then, look, inputs, [outlook])
     on(stop.click, partial(_stop, ws), None, [told, probe, stop], concurrency_limit=None)
     return [told, probe, stop]
 

@@ -112,7 +112,10 @@ def _panel(
         command = html.html(_command(ws, config_class()), elem_id=f"command-{stage}")
         inputs: list[Any] = list(fields.values())
         lessons, fits = (
-            ([preview.build(ws, stage, inputs)], memory_fit.build(ws, stage, inputs))
+            (
+                [preview.build(ws, stage, inputs)],
+                memory_fit.build(ws, stage, inputs, lines, partial(_outlook, ws, stage)),
+            )
             if issubclass(config_class, TrainConfig)
             else ([], [])
         )
@@ -248,6 +251,11 @@ def _check(ws: Workspace, stage: str, *values: Any) -> list[Any]:
                 preview.complaints(stage, wrong), *off]  # fmt: skip
     order = form.order(STAGES[stage], ESSENTIALS[stage])
     return [_command(ws, config), changed.draw(stage, config, order), outlook.words(ws, config), html.notice(""), *off]
+
+
+def _outlook(ws: Workspace, stage: str, *values: Any) -> str:
+    config, _ = form.parse(STAGES[stage], values)
+    return outlook.words(ws, config) if config else ""
 
 
 def _looking(*_: Any) -> str:
