@@ -211,6 +211,13 @@ def test_the_pretrained_model_can_be_one_of_the_two_and_no_name_is_seen_while_ra
 
 
 @pytest.mark.browser
+def test_who_asks_for_votes_on_home_is_led_to_the_form(full_ws, serve, visit):
+    page = visit(serve(full_ws).url + "#home")
+    page.locator(".by-round a", has_text="compare blind").first.click()
+    expect(page.locator("#versus-start")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#versus-one input")).not_to_have_value("")
+
+
 def test_verdicts_come_first_and_what_a_person_folds_or_opens_stays_so(full_ws, serve, visit):
     for _ in range(3):
         filling.add_checkpoint(full_ws, filling.add_run(full_ws, SFTConfig()))

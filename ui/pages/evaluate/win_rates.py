@@ -30,6 +30,12 @@ HEADS = ("checkpoint", "strength", "95 %", "expected", "won", "tied", "lost")
 TEXTS = HEADS[0], HEADS[2]
 EXPECTED = "Expected share of points against the anchor, a tie counting as half, the sides drawn at random"
 
+SHOWN = """(asked) => {
+  if (asked) requestAnimationFrame(() => document.getElementById("versus-start")?.scrollIntoView({ block: "center" }));
+  return [asked];
+}"""
+"""Who asks for votes by an address is led to the form."""
+
 
 def build(ws: Workspace, tabs: gr.Tabs) -> Page:
     """Place the section; a started session opens Rate."""
@@ -48,7 +54,7 @@ def build(ws: Workspace, tabs: gr.Tabs) -> Page:
     board = html.html(elem_id="leaderboard")
     on(start.click, partial(_start, ws), [one, other, votes], [told, tabs])
     on(any_of([rater], "input"), partial(_draw, ws), [rater], [board])
-    on(any_of([asked], "change"), _take_over, [asked], [one, other, votes, asked])
+    on(any_of([asked], "change"), _take_over, [asked], [one, other, votes, asked], js=SHOWN)
     return Page(partial(_refresh, ws), [asked, one, other, rater], [one, other, rater, board], item=asked)
 
 
