@@ -48,7 +48,8 @@ def test_the_tour_stands_at_a_real_control_of_each_page_and_begins_where_nothing
 def test_the_tour_goes_on_after_a_reload_presses_no_key_of_a_page_and_is_left_by_esc(full_ws, serve, visit):
     page = visit(serve(full_ws).url)
     expect(page.locator("#home .by-round")).to_be_visible()
-    expect(page.locator("#home [data-tour]")).to_have_count(0)
+    expect(page.locator("#home .step [data-tour]")).to_have_count(0)
+    expect(page.locator("#home .tour-again [data-tour]")).to_be_visible()
     page.evaluate("sessionStorage.setItem('studio-tour', '4')")
     page.reload()
     card = page.locator(".tour")

@@ -542,6 +542,10 @@ def test_an_address_opens_one_text_also_one_that_the_table_does_not_show(ws, ser
     assert page.evaluate("window.studio.address()") == "data"
     page.evaluate("location.hash = 'data/demonstrations/999999'")
     expect(page.locator("#data-drawer")).to_contain_text("There is no demonstration 999999")
+    page.get_by_test_id("prompts-radio-label").click()
+    expect(page.locator('#data-list [data-kind="prompts"]')).to_be_visible()
+    expect(page.locator("#data-drawer"), "it showed none of the rows that are listed now").to_be_hidden()
+    assert page.evaluate("window.studio.address()") == "data"
 
 
 def test_an_import_is_a_card_and_is_taken_back_after_a_second_click(ws, serve, visit, tmp_path):

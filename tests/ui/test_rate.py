@@ -59,6 +59,25 @@ def test_ten_keys_are_ten_rows_with_their_outcome_and_strength(pairs_ws, serve, 
     assert all(e["elapsed_ms"] >= 150 for e in events)
     assert len({e["comparison_id"] for e in events}) == 10
     expect(page.locator("[data-part=tally]")).to_contain_text("15 to rate")
+    expect(page.locator("[data-part=tally]")).to_contain_text("9 rated; about 50 make a first reward model")
+
+
+def test_the_pace_counts_from_vote_to_vote_and_not_the_time_that_one_is_away(pairs_ws, serve, visit):
+    page = open_rating(visit, serve(pairs_ws))
+    page.evaluate(
+        "window.later = 0, now = performance.now.bind(performance), performance.now = () => now() + window.later"
+    )
+    for done in range(1, 4):
+        page.evaluate("window.later += 20000")
+        press(page, "1")
+        wait_for(lambda done=done: rated(pairs_ws) == done, f"{done} ratings")
+    tally = page.locator("[data-part=tally]")
+    expect(tally).to_contain_text("3 since you opened the page · 3 a minute")
+    page.evaluate("window.later += 3600000")
+    press(page, "1")
+    expect(tally).to_contain_text(
+        "4 since you opened the page · 1 a minute"
+    )  # 20 s, 20 s and a pause that counts as 2 minutes
 
 
 def test_what_is_rated_left_is_the_text_that_stood_on_the_left(pairs_ws, serve, visit):

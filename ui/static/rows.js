@@ -9,6 +9,7 @@ let current = ""; // the row that Tab reaches
 let isTyped = false; // something was typed in the drawer and is not saved
 let before = ""; // what the drawer said when one of its buttons was pressed; a change is then told there
 let asked = ""; // where one wanted to go when told that something is not saved
+let listed = ""; // the kind of the rows
 let coming = null; // where to go in the page of rows that is on its way (0 or -1), and the first row now
 
 function mark() {
@@ -68,10 +69,14 @@ function open(id) {
 }
 
 function close() {
-  if (!mayLeave("")) return;
+  if (leave()) mark()?.focus();
+}
+
+function leave() {
+  if (!mayLeave("")) return false;
   delete part("drawer").dataset.open;
   address("");
-  mark()?.focus();
+  return true;
 }
 
 /* Go to a row: open it where the drawer is open, else give it the focus. */
@@ -141,6 +146,9 @@ function redrawn() {
     isTyped = false;
     tell("");
   }
+  const kind = part("list").querySelector("[data-kind]")?.dataset.kind ?? listed;
+  if (listed && kind !== listed && isOpen()) leave(); // what was open is none of the other rows
+  listed = kind;
   const shown = part("drawer")?.querySelector("[data-shown]")?.dataset.shown;
   if (coming && rows().length && rows()[0].dataset.row !== coming.before) {
     const row = rows().at(coming.at);
@@ -153,7 +161,7 @@ function redrawn() {
 function watch() {
   if (!part("list") || !part("drawer")) return setTimeout(watch, 50);
   // Gradio changes what is there into what comes: a row may become another one.
-  const changes = { childList: true, subtree: true, attributeFilter: ["data-row", "data-shown"] };
+  const changes = { childList: true, subtree: true, attributeFilter: ["data-row", "data-shown", "data-kind"] };
   for (const name of ["list", "drawer"]) new MutationObserver(redrawn).observe(part(name), changes);
   mark();
 }

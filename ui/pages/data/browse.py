@@ -129,7 +129,8 @@ def _list(ws: Workspace, move: str, at: Any, *filters: Any) -> list[Any]:
         find, count = partial(catalogue.find, db, wanted), partial(_total, db, wanted)
         found, at, is_more = paging.turn(find, count, move, at, PAGE_SIZE)
     if not found:
-        return [_nothing(wanted), at, *paging.ways(False, False), ""]
+        nothing = f'<div data-kind="{what}">{_nothing(wanted)}</div>'
+        return [nothing, at, *paging.ways(False, False), ""]
     drawn = row_drawer.table(what.capitalize(), COLUMNS[what], [_row(what, text) for text in found], what)
     return [drawn, at, *paging.ways(at.before > 0, is_more), row_drawer.extent(at.before, len(found), at.total)]
 

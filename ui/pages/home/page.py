@@ -54,7 +54,7 @@ BASELINE = (
     '<a href="#evaluate">Evaluate</a> compares the two.</p>'
 )
 """Under the next step once somebody has rated: DPO is no station of the loop, and would not be found."""
-TOUR = '<button type="button" class="tour-begin" data-tour>Take a tour of the pages</button>, some two minutes'
+TOUR = '<button type="button" class="tour-begin" data-tour>Take a tour of the pages</button>, about two minutes'
 BEGIN = f"""<section class="step is-first"><h2>Begin</h2><ul>
 <li><button type="button" class="go is-primary" data-load-starter>Load the starter kit</button>
 <span>A small model with prompts and demonstrations, on this machine already: the whole loop in minutes.</span></li>
@@ -122,7 +122,12 @@ def _now(ws: Workspace) -> tuple[str, str]:
         status = next_step.status(db)
         recent = shelf.page(db, limit=5)
         left = {run.name: seconds for run in status.active if (seconds := progress.time_left(db, run)) is not None}
-    drawn = _missing(ws) + _draw(status, rounds.draw(round_figures.read(ws)), recent, left) + backup.line(ws)
+    drawn = (
+        _missing(ws)
+        + _draw(status, rounds.draw(round_figures.read(ws)), recent, left)
+        + backup.line(ws)
+        + _foot(status)
+    )
     return drawn, str(hash(drawn))
 
 
@@ -169,8 +174,13 @@ def _step(status: LoopStatus) -> str:
 
 
 def _tour(status: LoopStatus) -> str:
-    """Offer the tour until something was trained."""
+    """Offer the tour at the next step until something was trained."""
     return "" if status.station("sft").count else f"<p>{TOUR}</p>"
+
+
+def _foot(status: LoopStatus) -> str:
+    """Offer the tour below everything else once something was trained."""
+    return f'<p class="quiet tour-again">{TOUR}</p>' if status.station("sft").count else ""
 
 
 def _left(run: Run, left: Mapping[str, float]) -> str:

@@ -2,6 +2,7 @@
 
 from html import escape
 
+from studio.annotation.session_summary import IDLE_S
 from studio.preferences import vocabulary
 from studio.preferences.vocabulary import Command
 from ui import static
@@ -19,8 +20,9 @@ SCRIPTS = (
     "rate/second_look.js",
     "rate/rate.js",
 )
-SCRIPT = "\n".join([f"const VOCABULARY = {vocabulary.as_json()};", *(static.read(name) for name in SCRIPTS)])
-"""The vocabulary and the scripts in order, in one scope."""
+CONSTANTS = f"const VOCABULARY = {vocabulary.as_json()}, IDLE_MS = {1000 * IDLE_S:.0f};"
+SCRIPT = "\n".join([CONSTANTS, *(static.read(name) for name in SCRIPTS)])
+"""The constants and the scripts in order, in one scope."""
 GUIDELINE = "Which answer would you rather have been given? Right and helpful first; longer is not better."
 
 

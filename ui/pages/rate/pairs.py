@@ -238,6 +238,7 @@ def _state(ws: Workspace, db: Database, known: list[int]) -> dict[str, Any]:
         "to_rate": counts["unrated"],
         "total": counts["comparisons"],
         "rated": rated["rated"],
+        "enough": ratings.ENOUGH,
         "by_person": rated["person"],
         "question": second_looks.question(db, RATER),
     } | session_status.state(ws, db, RATER)

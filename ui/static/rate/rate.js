@@ -22,7 +22,7 @@ let isBack = false; // a text was being written when the page was loaded again
 let isHeld = false; // the key before was not understood, so a judgement now would be a slip
 let writing = null; // what the open text field is for
 let remarks = { note: "", flags: {}, attributes: {}, rungs: [] };
-const accepted = []; // times of this session's recorded presses, for the pace
+const accepted = []; // times of the presses that were recorded since the page was opened, for the pace
 const item = () => items[0];
 const isRanking = () => shown()?.texts.length > 2;
 const drafts = draftBook((draft) => server.draft(draft));
@@ -141,12 +141,19 @@ function write(body, text, drawn) {
 
 function drawTally() {
   drawGuideline();
-  const minutes = accepted.length > 1 ? (performance.now() - accepted[0]) / 60000 : 0;
-  const pace = minutes > 0.1 ? ` · ${Math.round(accepted.length / minutes)} a minute` : "";
-  const session = accepted.length ? ` · ${accepted.length} this session${pace}` : "";
+  const pace = paceOf(accepted);
+  const here = accepted.length ? ` · ${accepted.length} since you opened the page${pace}` : "";
   if (state.session) return drawSession(state.session, pace);
-  part("tally").textContent = `${state.to_rate.toLocaleString("en")} to rate · ${state.rated.toLocaleString("en")} rated${session}`;
+  const wanted = state.rated < state.enough ? `; about ${state.enough} make a first reward model` : "";
+  part("tally").textContent = `${state.to_rate.toLocaleString("en")} to rate · ${state.rated.toLocaleString("en")} rated${wanted}${here}`;
   part("bar").style.width = `${state.total ? (100 * (state.total - state.to_rate)) / state.total : 0}%`;
+}
+
+/* Votes a minute, from vote to vote; a pause counts as on the card of a session, and being away afterwards does not count. */
+function paceOf(times) {
+  let taken = 0;
+  for (let at = 1; at < times.length; at += 1) taken += Math.min(times[at] - times[at - 1], IDLE_MS);
+  return taken > 6000 ? ` · ${Math.round((60000 * (times.length - 1)) / taken)} a minute` : "";
 }
 
 function drawSession(session, pace) {
