@@ -1,5 +1,6 @@
 """The queue and its controls: order, devices, both stops, pauses, branches; with real workers and a stand-in for the GPUs' driver."""
 
+import json
 import os
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def test_a_held_run_lets_others_pass_and_keeps_its_place(ws):
 
 
 def taken(ws, config, ahead=()):
-    with devices.taken(ws, config, list(ahead)) as mine:
+    with devices.taken(ws, config, {card for other in ahead for card in devices.cards(other)}) as mine:
         return mine
 
 
@@ -137,6 +138,15 @@ def test_a_gpu_is_one_device_for_all_workspaces_and_whatever_number_a_shell_give
     assert taken(other, SFTConfig(gpu=1)) == ("gpu1",)
     with devices.taken(ws, SFTConfig(device="cpu"), []) as mine:
         assert mine == taken(other, SFTConfig(device="cpu")) == ("cpu",), "the CPU is shared"
+
+
+def test_a_run_claims_the_card_that_its_own_shell_gives_a_number(ws, two_gpus):
+    run = runs.hand_over(ws, runs.create(ws, SFTConfig(gpu=0)), json.dumps({"CUDA_VISIBLE_DEVICES": "1"}))
+    claimed = queue.claimed([run])
+    with devices.taken(ws, SFTConfig(gpu=0), claimed) as zero, devices.taken(ws, SFTConfig(gpu=1), claimed) as one:
+        assert (zero, one) == (("gpu0",), ())
+    with gpus.seen_as({"CUDA_VISIBLE_DEVICES": "1,0"}), devices.taken(ws, SampleConfig(), claimed) as mine:
+        assert mine == ("gpu1",), "its first GPU is the card that the run waits for"
 
 
 def test_what_waits_for_a_gpu_of_another_workspace_is_told_which(ws, two_gpus, tmp_path):

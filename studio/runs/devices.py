@@ -6,7 +6,8 @@ run in the queue that can use it: a later run never overtakes an earlier one tha
 another GPU's run.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -22,6 +23,9 @@ from studio.workspace import Workspace
 CPU = "cpu"
 FOLDER = "lanes"
 """Folder of the lock files, in the workspace."""
+ASKED_S = 10.0
+"""Seconds for which a run that waits has asked for a GPU; it asks again each time its turn is looked at."""
+_WANTED = ".wanted"
 
 
 def usable(config: StageConfig, num_gpus: int) -> tuple[str, ...]:
@@ -68,15 +72,20 @@ def check_here(config: StageConfig) -> None:
         raise ConfigError("There is no GPU on this machine: set device to auto or cpu.")
 
 
+def cards(config: StageConfig) -> set[str]:
+    """Return what names the devices that a run could go to, whatever numbers a shell gives them."""
+    return {_card(device) for device in usable(config, gpus.count())}
+
+
 @contextmanager
-def taken(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterator[tuple[str, ...]]:
+def taken(ws: Workspace, config: StageConfig, claimed: Collection[str] = ()) -> Iterator[tuple[str, ...]]:
     """Hold devices as `held` does and yield their names; () when the devices are taken now."""
-    with held(ws, config, ahead) as mine:
+    with held(ws, config, claimed) as mine:
         yield tuple(mine)
 
 
 @contextmanager
-def held(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterator[dict[str, IO[str]]]:
+def held(ws: Workspace, config: StageConfig, claimed: Collection[str] = ()) -> Iterator[dict[str, IO[str]]]:
     """Hold as many devices as the run needs for the length of the block; yields {} when they are taken now.
 
     A process that inherits the open files holds the devices too, also after the block has ended.
@@ -84,14 +93,13 @@ def held(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterat
     Args:
         ws: The workspace.
         config: The run's config.
-        ahead: Configs of the runs before it in the queue.
+        claimed: The `cards` of the runs before it in the queue.
 
     Yields:
         Device to its open lock file.
     """
     num_gpus = gpus.count()
-    claimed = {device for other in ahead for device in usable(other, num_gpus)}
-    devices = [device for device in usable(config, num_gpus) if device not in claimed]
+    devices = [device for device in usable(config, num_gpus) if _card(device) not in claimed]
     with ExitStack() as stack:
         free = {each: file for each in devices if (file := _locked(ws, each, stack))}
         num = needed(config, num_gpus)
@@ -107,6 +115,25 @@ def held(ws: Workspace, config: StageConfig, ahead: list[StageConfig]) -> Iterat
 def lock_file(ws: Workspace, name: str) -> IO[str]:
     """Open the file whose kernel lock stands for the CPU, or for a task that one process of a workspace does at a time."""
     return _opened(ws.root / FOLDER, name)
+
+
+def ask_for(ws: Workspace, config: StageConfig) -> None:
+    """Let the chats of other workspaces know that a run waits for a GPU that they may hold."""
+    for card in cards(config) - {CPU}:
+        with suppress(OSError, RuntimeError):
+            file = folders.state() / FOLDER / f"{card}{_WANTED}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"{ws.root.resolve()}\n", encoding="utf-8")
+
+
+def asked_for_by(ws: Workspace, card: str) -> str:
+    """Return the name of another workspace whose run asked for a GPU in the last seconds; empty where none did."""
+    with suppress(OSError, RuntimeError):
+        file = folders.state() / FOLDER / f"{card}{_WANTED}"
+        asking = Path(file.read_text(encoding="utf-8").strip())
+        is_new = time.time() - file.stat().st_mtime < ASKED_S
+        return asking.name if is_new and asking != ws.root.resolve() else ""
+    return ""
 
 
 def other_workspace(db: Database, device: str) -> str:
@@ -129,7 +156,7 @@ def _locked(ws: Workspace, device: str, stack: ExitStack) -> IO[str] | None:
             file.write(f"{ws.root.resolve()}\n")
             file.flush()
         return file
-    return _kept(lock_file(ws, _shared_name(device)), stack)
+    return _kept(lock_file(ws, _card(device)), stack)
 
 
 def _kept(file: IO[str], stack: ExitStack) -> IO[str] | None:
@@ -139,11 +166,12 @@ def _kept(file: IO[str], stack: ExitStack) -> IO[str] | None:
 
 def _shared(device: str) -> Path:
     """Return the file that stands for a GPU in all workspaces; it says which one holds it."""
-    return folders.state() / FOLDER / f"{_shared_name(device)}.lock"
+    return folders.state() / FOLDER / f"{_card(device)}.lock"
 
 
-def _shared_name(device: str) -> str:
-    return gpus.identity(device).replace("/", "_")  # the names of some GPUs that are shared in parts hold one
+def _card(device: str) -> str:
+    # The names of some GPUs that are shared in parts hold a slash.
+    return CPU if device == CPU else gpus.identity(device).replace("/", "_")
 
 
 def _opened(folder: Path, name: str) -> IO[str]:

@@ -3,6 +3,9 @@
 A waiting run that is paused is held in the queue; a running one saves after its step and waits, keeping its memory.
 """
 
+import json
+from collections.abc import Iterable
+
 from sqlite_utils import Database
 
 from studio.errors import RunError
@@ -25,6 +28,15 @@ def places(db: Database) -> dict[str, str]:
         why = ["held"] if run.pause_requested else _elsewhere(db, run)
         said[run.name] = ", ".join([f"{number} of {len(found)} in the queue", *why])
     return said
+
+
+def claimed(found: Iterable[Run]) -> set[str]:
+    """Return the devices that these runs could go to, as `devices.cards` names them, each seen as its own shell sees them."""
+    cards = set()
+    for run in found:
+        with gpus.seen_as(json.loads(run.environment)):
+            cards |= devices.cards(run.config)
+    return cards
 
 
 def ahead_of(db: Database, run_id: int) -> list[Run]:

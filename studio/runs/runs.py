@@ -257,10 +257,10 @@ def hand_over(ws: Workspace, run: Run, environment: str = "{}") -> Run:
         return get(db, run.id)
 
 
-def set_process(db: Database, run_id: int, pid: int, pid_started: float, mark: str | None = None) -> None:
-    """Store the process that works on the run, and its mark where that is a new one."""
+def set_process(db: Database, run_id: int, pid: int, pid_started: float, **new: str) -> None:
+    """Store the process that works on the run; with `new`, its `mark`, and as `environment` its `turns.settings`."""
     values = {"pid": pid, "pid_started": pid_started, "boot": marks.boot(), "heartbeat_at": now()}
-    db.table("runs").update(run_id, values | ({} if mark is None else {"mark": mark}))
+    db.table("runs").update(run_id, values | new)
 
 
 def claim(ws: Workspace, run: Run) -> processes.Claim:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from modules.config import StageConfig
 from studio import children, redaction
 from studio.errors import WorkspaceError
 from studio.files import locks
@@ -49,7 +48,8 @@ def look(ws: Workspace) -> list[str]:
 
     Does nothing while another process is looking, or where the disk cannot be written.
     """
-    started, ahead = [], []
+    started: list[str] = []
+    claimed: set[str] = set()
     with suppress(OSError), _alone(ws) as is_mine:
         if not is_mine:
             return []
@@ -58,9 +58,13 @@ def look(ws: Workspace) -> list[str]:
         for run in waiting:
             if run.pause_requested:
                 continue
-            if run.is_waiting_here and not runs.is_of_another_workspace(ws, run) and _start_where_free(ws, run, ahead):
+            if (
+                run.is_waiting_here
+                and not runs.is_of_another_workspace(ws, run)
+                and _start_where_free(ws, run, claimed)
+            ):
                 started.append(run.name)
-            ahead.append(run.config)
+            claimed |= queue.claimed([run])
     return started
 
 
@@ -105,10 +109,12 @@ def inherited() -> dict[str, int]:
     return found
 
 
-def _start_where_free(ws: Workspace, run: Run, ahead: list[StageConfig]) -> bool:
-    with gpus.seen_as(json.loads(run.environment)), devices.held(ws, run.config, ahead) as mine:
+def _start_where_free(ws: Workspace, run: Run, claimed: set[str]) -> bool:
+    with gpus.seen_as(json.loads(run.environment)), devices.held(ws, run.config, claimed) as mine:
         if mine:
             _spawn(ws, run, {device: file.fileno() for device, file in mine.items()})
+        else:
+            devices.ask_for(ws, run.config)
         return bool(mine)
 
 

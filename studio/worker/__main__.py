@@ -174,14 +174,14 @@ def _turn(ws: Workspace, run: Run, mark: str) -> Iterator[bool]:
                 os.close(descriptor)
         return
     with ws.write() as db:
-        runs.set_process(db, run.id, os.getpid(), processes.birth(os.getpid()), mark)
+        runs.set_process(db, run.id, os.getpid(), processes.birth(os.getpid()), mark=mark, environment=turns.settings())
         runs.beat(db, run.id, text="waiting for its turn")
     while True:
         with ws.read() as db:
             if runs.get(db, run.id).is_ended:
                 break
-            ahead = [other.config for other in queue.ahead_of(db, run.id)]
-        with devices.taken(ws, run.config, ahead) as mine:
+            claimed = queue.claimed(queue.ahead_of(db, run.id))
+        with devices.taken(ws, run.config, claimed) as mine:
             if mine:
                 with ws.write() as db:
                     is_ours = _begin(db, run, mine, mark)
@@ -189,6 +189,7 @@ def _turn(ws: Workspace, run: Run, mark: str) -> Iterator[bool]:
                     _see_only(mine)
                     yield True
                     return
+        devices.ask_for(ws, run.config)
         with ws.write() as db:
             runs.beat(db, run.id)
         launcher.reap(ws)  # a dead run at the head of the queue must not hold it up
@@ -201,7 +202,7 @@ def _begin(db: Database, run: Run, mine: tuple[str, ...], mark: str) -> bool:
     if not runs.begin(db, run.id, "+".join(mine)):
         queue.give_back(db, run.id, os.getpid())
         return False
-    runs.set_process(db, run.id, os.getpid(), processes.birth(os.getpid()), mark)
+    runs.set_process(db, run.id, os.getpid(), processes.birth(os.getpid()), mark=mark)
     return True
 
 

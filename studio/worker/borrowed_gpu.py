@@ -44,8 +44,8 @@ def borrowed(ws: Workspace, device: str = "auto", gpu: int = -1, *, is_patient: 
         config = SampleConfig(gpu=gpu)
         while True:
             with ws.read() as db:
-                ahead = [run.config for run in queue.waiting(db) if not run.pause_requested] if is_patient else []
-            with devices.taken(ws, config, ahead) as mine:
+                waiting = [run for run in queue.waiting(db) if not run.pause_requested] if is_patient else []
+            with devices.taken(ws, config, queue.claimed(waiting)) as mine:
                 if mine:
                     if mine != (devices.CPU,):
                         os.environ[VISIBLE] = gpus.visible(mine)

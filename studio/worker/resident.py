@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from modules.config import SampleConfig
 from modules.model import checkpoint
 from modules.model.backbone import Backbone
 from modules.model.streaming import Batch, Stream
@@ -263,6 +264,7 @@ def _overlap(text: str, stops: list[str]) -> int:
 def serve(ws: Workspace, start: Start, lines: "queue.Queue[dict[str, Any] | None]", tell: Any) -> None:
     """Answer until nothing was asked for a while, the other end is gone, or a run waits for the GPU."""
     with borrowed(ws, start.device) as device, loaded.Holding(ws) as holding:
+        (card,) = devices.cards(SampleConfig())  # the one that is seen here
         models, works = Models(), list[Answers | Prediction]()
         last_asked, last_look = time.monotonic(), 0.0
         while True:
@@ -283,7 +285,7 @@ def serve(ws: Workspace, start: Start, lines: "queue.Queue[dict[str, Any] | None
             if device != devices.CPU and time.monotonic() - last_look > LOOK_S:
                 last_look = time.monotonic()
                 with ws.read() as db:
-                    name = _who_waits(db, device)
+                    name = _who_waits(ws, db, card)
                 if name:
                     for answering, number in [(each, number) for each in works for number in each.ids]:
                         answering.end(number)  # whoever hears the end may go on at once
@@ -340,13 +342,13 @@ def _fault(number: int, error: Exception) -> Event:
     return Event(id=number, error=sentence or f"The model could not answer: {type(error).__name__}: {error}")
 
 
-def _who_waits(db: Database, device: str) -> str:
-    """Return the first waiting run that could use this GPU; empty if there is none."""
-    num_gpus = int(device.removeprefix("gpu")) + 1
+def _who_waits(ws: Workspace, db: Database, card: str) -> str:
+    """Return the first waiting run that could use this GPU, or whose workspace asks for it; empty if there is none."""
     for run in waiting_runs.waiting(db):
-        if not run.pause_requested and device in devices.usable(run.config, num_gpus):
+        if not run.pause_requested and card in waiting_runs.claimed([run]):
             return run.name
-    return ""
+    other = devices.asked_for_by(ws, card)
+    return f"A run of the workspace {other}" if other else ""
 
 
 def main() -> int:

@@ -16,10 +16,11 @@ from studio.chat.protocol import Start
 from studio.children import check_device
 from studio.errors import ConfigError, RunError
 from studio.preferences import prompts
-from studio.runs import devices, gpus, memory_fit, queue, runs
+from studio.runs import devices, gpus, memory_fit, queue, runs, turns
 from studio.worker.borrowed_gpu import borrowed
 from studio.workspace import Workspace
 from tests.support import driver, stored
+from tests.support.waiting import until
 from tests.ui import filling
 
 ROOT = Path(__file__).parents[2]
@@ -145,6 +146,25 @@ def test_an_answer_is_refused_while_runs_work_on_all_gpus(ws, all_at_work):
     with pytest.raises(RunError) as refused:
         resident.serve(ws, Start(root=str(ws.root), idle_s=60), Queue(), print)
     assert str(refused.value).startswith(all_at_work)
+
+
+def test_a_chat_gives_its_gpu_to_a_waiting_run_of_another_workspace(ws, monkeypatch, tmp_path):
+    driver.use(monkeypatch, driver.Driver(driver.SMALL))
+    other = Workspace.open(tmp_path / "hiking")
+    filling.add_texts(other)
+    run = runs.hand_over(other, runs.create(other, SFTConfig()))
+    resident = importlib.import_module("studio.worker.resident")
+    (card,) = devices.cards(run.config)
+    ended = threading.Thread(target=resident.serve, args=(ws, Start(root=str(ws.root), idle_s=600), Queue(), print))
+    ended.start()
+    until(lambda: stored.read(other, devices.other_workspace, "gpu0"), "the chat holds the GPU")
+    assert devices.asked_for_by(ws, card) == ""
+    assert turns.look(other) == []
+    assert (devices.asked_for_by(ws, card), devices.asked_for_by(other, card)) == ("hiking", "")
+    ended.join(60)
+    assert not ended.is_alive()
+    with devices.taken(other, run.config) as mine:
+        assert mine == ("gpu0",)
 
 
 def test_a_merge_is_refused_while_runs_work_on_all_gpus(ws, all_at_work, capsys):

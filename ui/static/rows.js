@@ -147,7 +147,7 @@ function redrawn() {
     tell("");
   }
   const kind = part("list").querySelector("[data-kind]")?.dataset.kind ?? listed;
-  if (listed && kind !== listed && isOpen()) leave(); // what was open is none of the other rows
+  if (listed && kind !== listed && isOpen()) leave(); // what was open is not among these rows
   listed = kind;
   const shown = part("drawer")?.querySelector("[data-shown]")?.dataset.shown;
   if (coming && rows().length && rows()[0].dataset.row !== coming.before) {
