@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Generator, Sequence
+from contextlib import closing
 
 from studio.chat.protocol import Event, Sampling
 from studio.chat.resident import Resident
@@ -18,21 +19,14 @@ def growing(
     Raises:
         StudioError: a checkpoint gives no answers, the conversation cannot be answered, or the process failed.
     """
-    questions = {name: resident.question(name, messages, sampling) for name in names}
-    answers = dict.fromkeys(questions, "")
-    try:
-        streams = {name: resident.answer(question) for name, question in questions.items()}
-        while streams:
-            for name, stream in list(streams.items()):
-                event = next(stream)
-                answers[name] += event.text
-                if event.reason:
-                    answers[name] = answers[name].strip() + (CUT if _is_cut(event, sampling) else "")
-                    del streams[name]
+    names = list(dict.fromkeys(names))
+    answers = dict.fromkeys(names, "")
+    with closing(resident.answers([resident.question(name, messages, sampling) for name in names])) as events:
+        for place, event in events:
+            answers[names[place]] += event.text
+            if event.reason:
+                answers[names[place]] = answers[names[place]].strip() + (CUT if _is_cut(event, sampling) else "")
             yield dict(answers)
-    finally:
-        for question in questions.values():
-            resident.leave(question)
 
 
 def final(resident: Resident, messages: Messages, names: Sequence[str], sampling: Sampling) -> dict[str, str]:

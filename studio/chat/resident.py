@@ -9,7 +9,7 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Generator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from sqlite_utils import Database
 
@@ -42,9 +42,8 @@ LINES_KEPT = 20
 class _Asked:
     """A question that is open."""
 
-    def __init__(self, question: Asking) -> None:
-        self.question = question
-        self.events: queue.Queue[Event] = queue.Queue()
+    def __init__(self, question: Asking, events: queue.Queue[Event]) -> None:
+        self.question, self.events = question, events
         self.has_begun = False
 
 
@@ -196,37 +195,51 @@ class Resident:
             return self._last_id
 
     def answer(self, question: Asking) -> Generator[Event]:
-        """Ask now; yields what is added to the answer, and its end last. Closing the generator stops the model.
+        """Ask now; yields what is added to the answer, and its end last. Errors and closing as with `answers`."""
+        return _of_one(self.answers([question]))
+
+    def answers(self, questions: Sequence[Asking]) -> Generator[tuple[int, Event]]:
+        """Ask all now; yields, as it comes, what is added to each answer and its end, with the question's place in the sequence.
+
+        Closing the generator, or an error of one answer, stops all.
 
         Raises:
-            DataError: The question cannot be answered as it is; raised by the generator.
+            DataError: A question cannot be answered as it is; raised by the generator.
             RunError: The process could not start, failed or was killed.
         """
-        asked = _Asked(question)
-        with self._lock:
-            self._open[question.id] = asked
-            self._send(question)
-        return self._events(asked)
-
-    def _events(self, asked: "_Asked") -> Generator[Event]:
-        is_over = False
+        events: queue.Queue[Event] = queue.Queue()
         try:
-            while not is_over:
-                event = asked.events.get()
-                if is_over := bool(event.error or event.reason or event.scores or event.logprobs):
+            with self._lock:
+                for question in questions:
+                    self._open[question.id] = _Asked(question, events)
+                    self._send(question)
+        except BaseException:
+            self._leave(questions)
+            raise
+        return self._events(questions, events)
+
+    def _events(self, questions: Sequence[Asking], events: queue.Queue[Event]) -> Generator[tuple[int, Event]]:
+        places = {question.id: place for place, question in enumerate(questions)}
+        try:
+            while places:
+                event = events.get()
+                place = places[event.id]
+                if event.error or event.reason or event.scores or event.logprobs:
+                    del places[event.id]
                     with self._lock:
-                        self._open.pop(asked.question.id, None)
+                        self._open.pop(event.id, None)
                 if event.error:
                     raise (DataError if event.is_refusal else RunError)(event.error)
-                yield event
+                yield place, event
         finally:
-            self.leave(asked.question)
+            self._leave(questions)
 
-    def leave(self, question: Asking) -> None:
-        """Hear no more of an answer, and have it end; for one whose generator was never begun."""
-        self.stop(question)
-        with self._lock:
-            self._open.pop(question.id, None)
+    def _leave(self, questions: Sequence[Asking]) -> None:
+        """Hear no more of these answers, and have them end."""
+        for question in questions:
+            self.stop(question)
+            with self._lock:
+                self._open.pop(question.id, None)
 
     def stop(self, question: Asking) -> None:
         """Have an answer end where it is: its last event follows. Does nothing after its end."""
@@ -312,6 +325,12 @@ class Resident:
                     self._send(asked.question)
                 else:
                     asked.events.put(Event(id=number, error=f"The model could not answer: {said}."))
+
+
+def _of_one(events: Generator[tuple[int, Event]]) -> Generator[Event]:
+    with closing(events):
+        for _, event in events:
+            yield event
 
 
 def _keep(process: subprocess.Popen[str], words: deque[str]) -> None:

@@ -4,7 +4,8 @@ import hmac
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
@@ -135,50 +136,47 @@ class _API:
     async def _reply(
         self, request: Request, wanted: ChatRequest | TextRequest, questions: list[Question], form: "_Form"
     ) -> Response:
+        events = self._events(questions)
         if wanted.stream:
-            return await self._stream(questions[0], form, wanted.wants_usage)
-        ended: list[Event] = []
+            return await self._stream(events, form, wanted, len(questions))
         texts = [""] * len(questions)
         tokens: list[list[dict[str, Any]]] = [[] for _ in questions]
-        try:
-            streams = [await run_in_threadpool(self._answers.answer, question) for question in questions]  # all at once
-            for place, stream in enumerate(streams):
-                while (event := await run_in_threadpool(next, stream, None)) is not None:
-                    texts[place] += event.text
-                    tokens[place] += event.tokens
-                    if event.reason:
-                        ended.append(event)
-                    elif await request.is_disconnected():
-                        return Response(status_code=499)
-        finally:
-            for question in questions:
-                self._answers.leave(question)
+        ends: dict[int, Event] = {}
+        async with aclosing(events):
+            async for place, event in events:
+                texts[place] += event.text
+                tokens[place] += event.tokens
+                if event.reason:
+                    ends[place] = event
+                elif await request.is_disconnected():
+                    return Response(status_code=499)
         choices = [
-            form.choice(place, text, _ENDS[event.reason or "eos"], pieces if wanted.num_logprobs is not None else None)
-            for place, (text, event, pieces) in enumerate(zip(texts, ended, tokens, strict=True))
+            form.choice(place, text, _end(ends[place]), pieces if wanted.num_logprobs is not None else None)
+            for place, (text, pieces) in enumerate(zip(texts, tokens, strict=True))
         ]
-        num_prompt_tokens = sum(event.num_prompt_tokens for event in ended[:: wanted.n])  # once for all answers to it
-        usage = _usage(num_prompt_tokens, sum(event.num_tokens for event in ended))
-        return JSONResponse(form.head(form.whole) | {"choices": choices, "usage": usage})
+        return JSONResponse(form.head(form.whole) | {"choices": choices, "usage": _usage(ends, wanted)})
 
-    async def _stream(self, question: Question, form: "_Form", wants_usage: bool) -> Response:
-        events = self._events(question)
+    async def _stream(
+        self, events: AsyncGenerator[tuple[int, Event]], form: "_Form", wanted: ChatRequest | TextRequest, num: int
+    ) -> Response:
         first = await anext(events)  # a fault before the first token is answered as one, not as a stream
 
         async def lines() -> AsyncIterator[str]:
-            num_prompt_tokens = num_tokens = 0
+            ends: dict[int, Event] = {}
             try:
-                for piece in form.opening():
-                    yield _line(form.head(form.part) | {"choices": [piece]})
-                event: Event | None = first
-                while event is not None:
-                    end = _ENDS[event.reason] if event.reason else None
-                    yield _line(form.head(form.part) | {"choices": [form.delta(event.text, end, event.tokens or None)]})
+                for place in range(num):
+                    for piece in form.opening(place):
+                        yield _line(form.head(form.part) | {"choices": [piece]})
+                found: tuple[int, Event] | None = first
+                while found is not None:
+                    place, event = found
+                    delta = form.delta(place, event.text, _end(event), event.tokens or None)
+                    yield _line(form.head(form.part) | {"choices": [delta]})
                     if event.reason:
-                        num_prompt_tokens, num_tokens = event.num_prompt_tokens, event.num_tokens
-                    event = await anext(events, None)
-                if wants_usage:
-                    yield _line(form.head(form.part) | {"choices": [], "usage": _usage(num_prompt_tokens, num_tokens)})
+                        ends[place] = event
+                    found = await anext(events, None)
+                if wanted.wants_usage:
+                    yield _line(form.head(form.part) | {"choices": [], "usage": _usage(ends, wanted)})
                 yield "data: [DONE]\n\n"
             except StudioError as error:
                 yield _line(_error(str(error), "model_unavailable"))
@@ -187,11 +185,11 @@ class _API:
 
         return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
-    async def _events(self, question: Question) -> AsyncGenerator[Event]:
-        events: Generator[Event] = self._answers.answer(question)
+    async def _events(self, questions: list[Question]) -> AsyncGenerator[tuple[int, Event]]:
+        events = await run_in_threadpool(self._answers.answers, questions)  # all at once
         try:
-            while (event := await run_in_threadpool(next, events, None)) is not None:
-                yield event
+            while (found := await run_in_threadpool(next, events, None)) is not None:
+                yield found
         finally:
             events.close()  # whoever asked may have gone: the model stops
 
@@ -207,40 +205,43 @@ class _Form:
     def head(self, kind: str) -> dict[str, Any]:
         return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
 
-    def opening(self) -> list[dict[str, Any]]:
+    def opening(self, place: int) -> list[dict[str, Any]]:
+        """Return what a stream begins a choice with."""
         return []
 
-    def choice(self, place: int, text: str, end: str, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
+    def choice(self, place: int, text: str, end: str | None, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
         raise NotImplementedError
 
-    def delta(self, text: str, end: str | None, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
+    def delta(self, place: int, text: str, end: str | None, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
         raise NotImplementedError
 
 
 class _ChatForm(_Form):
     whole, part, prefix = "chat.completion", "chat.completion.chunk", "chatcmpl"
 
-    def opening(self) -> list[dict[str, Any]]:
-        return [{"index": 0, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}]
+    def opening(self, place: int) -> list[dict[str, Any]]:
+        return [
+            {"index": place, "delta": {"role": "assistant", "content": ""}, "logprobs": None, "finish_reason": None}
+        ]
 
-    def choice(self, place: int, text: str, end: str, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
+    def choice(self, place: int, text: str, end: str | None, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
         message = {"role": "assistant", "content": text, "refusal": None}
         return {"index": place, "message": message, "logprobs": _chat_logprobs(tokens), "finish_reason": end}
 
-    def delta(self, text: str, end: str | None, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
+    def delta(self, place: int, text: str, end: str | None, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
         added = {"content": text} if text else {}
-        return {"index": 0, "delta": added, "logprobs": _chat_logprobs(tokens), "finish_reason": end}
+        return {"index": place, "delta": added, "logprobs": _chat_logprobs(tokens), "finish_reason": end}
 
 
 class _TextForm(_Form):
     whole = part = "text_completion"
     prefix = "cmpl"
 
-    def choice(self, place: int, text: str, end: str, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
+    def choice(self, place: int, text: str, end: str | None, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
         return {"index": place, "text": text, "logprobs": _text_logprobs(tokens), "finish_reason": end}
 
-    def delta(self, text: str, end: str | None, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
-        return {"index": 0, "text": text, "logprobs": _text_logprobs(tokens), "finish_reason": end}
+    def delta(self, place: int, text: str, end: str | None, tokens: list[dict[str, Any]] | None) -> dict[str, Any]:
+        return self.choice(place, text, end, tokens)
 
 
 def _chat_logprobs(tokens: list[dict[str, Any]] | None) -> dict[str, Any] | None:
@@ -281,7 +282,14 @@ def _model(found: checkpoints.Checkpoint) -> dict[str, Any]:
     return {"id": found.name, "object": "model", "created": created, "owned_by": "rlhf-studio"}
 
 
-def _usage(num_prompt: int, num_answer: int) -> dict[str, int]:
+def _end(event: Event) -> str | None:
+    return _ENDS[event.reason] if event.reason else None
+
+
+def _usage(ends: dict[int, Event], wanted: ChatRequest | TextRequest) -> dict[str, int]:
+    """Sum the tokens; those of a prompt count once for all answers to it."""
+    num_prompt = sum(event.num_prompt_tokens for place, event in ends.items() if place % wanted.n == 0)
+    num_answer = sum(event.num_tokens for event in ends.values())
     return {"prompt_tokens": num_prompt, "completion_tokens": num_answer, "total_tokens": num_prompt + num_answer}
 
 

@@ -75,8 +75,6 @@ class _Request(BaseModel):
         for name, value in (self.model_extra or {}).items():
             if name in _NEUTRAL and value is not None and value not in _NEUTRAL[name]:
                 raise DataError(f"{name} is not supported here: leave it out.")
-        if self.stream and self.num_choices > 1:
-            raise DataError("stream gives one choice: leave n at 1 and send one prompt, or send several requests.")
         if self.num_choices > MOST_ANSWERS:
             raise DataError(f"A request gives at most {MOST_ANSWERS} answers: send fewer prompts at a time.")
         seed = secrets.randbelow(LARGEST_SEED) if self.seed is None else self.seed % LARGEST_SEED

@@ -3,7 +3,6 @@
 import os
 import queue
 import signal
-from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -19,7 +18,7 @@ from studio.chat.resident import Resident
 from studio.errors import CheckpointError, DataError, RunError
 from studio.models import checkpoints, deletion, loaded
 from studio.runs import runs
-from tests.support import policies, stored, warm
+from tests.support import driver, policies, stored, warm
 from tests.support.policies import QUESTION
 from tests.support.waiting import until
 
@@ -240,11 +239,7 @@ def test_what_cannot_be_answered_is_refused_in_a_sentence_and_the_process_stays(
 def test_a_gpu_goes_to_the_first_run_that_waits_for_it(ws, monkeypatch):
     from studio.worker import resident as worker
 
-    @contextmanager
-    def gpu(ws, device):
-        yield "gpu0"
-
-    monkeypatch.setattr(worker, "borrowed", gpu)
+    driver.use(monkeypatch, driver.Driver(driver.SMALL))
     monkeypatch.setattr(worker, "LOOK_S", 0.0)
     lines: queue.Queue = queue.Queue()
     told: list[Event] = []

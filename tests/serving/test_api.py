@@ -85,6 +85,32 @@ def test_several_choices_have_the_seeds_that_follow(client):
     assert both.usage.completion_tokens == sum(a.usage.completion_tokens for a in alone)
 
 
+def test_several_choices_are_streamed_side_by_side_each_under_its_index(client):
+    asked = {
+        "model": "sft-1@1",
+        "prompt": ["Once upon a", "The fox"],
+        "max_tokens": 30,
+        "seed": 4,
+        "n": 2,
+        "logprobs": 0,
+    }
+    whole = client.completions.create(**asked)
+    chunks = list(client.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    pieces = [chunk.choices[0] for chunk in chunks if chunk.choices]
+    for place, choice in enumerate(whole.choices):
+        mine = [piece for piece in pieces if piece.index == place]
+        assert "".join(piece.text for piece in mine) == choice.text
+        assert [token for piece in mine if piece.logprobs for token in piece.logprobs.tokens] == choice.logprobs.tokens
+        assert [piece.finish_reason for piece in mine if piece.finish_reason] == [choice.finish_reason]
+    assert {piece.index for piece in pieces[: len(pieces) // 2]} == {0, 1, 2, 3}, "none waits for another's end"
+    assert chunks[-1].usage == whole.usage
+    chat = {"model": "sft-2@1", "messages": QUESTION, "max_tokens": 12, "n": 2, "seed": 8}
+    opened = [c.choices[0] for c in client.chat.completions.create(**chat, stream=True)]
+    assert [c.index for c in opened if c.delta.role] == [0, 1]
+    texts = ["".join(c.delta.content or "" for c in opened if c.index == place) for place in (0, 1)]
+    assert texts == [choice.message.content for choice in client.chat.completions.create(**chat).choices]
+
+
 def test_a_text_is_gone_on_from_stops_and_says_its_log_probabilities(client):
     asked = {"model": "sft-1@1", "prompt": "Once upon a", "max_tokens": 12, "temperature": 0}
     found = client.completions.create(**asked, logprobs=2).choices[0]
@@ -119,14 +145,10 @@ def test_each_text_of_a_list_is_gone_on_from_as_if_it_had_been_sent_alone_and_th
         "ids": ({"prompt": [5, 6]}, "prompt: Token ids are not supported here: send a text, or a list of texts."),
         "lists of ids": ({"prompt": [[5, 6], [7]]}, "prompt: Token ids are not supported here"),
         "nothing": ({"prompt": []}, "prompt: List should have at least 1 item"),
-        "streamed": (
-            {"prompt": ["a", "b"], "stream": True},
-            "stream gives one choice: leave n at 1 and send one prompt",
-        ),
         "many": ({"prompt": ["a"] * 17, "n": 16}, "A request gives at most 256 answers"),
         "one is too long": ({"prompt": ["a", "fox " * 3000]}, "leaves no room for an answer"),
     }.values(),
-    ids=["ids", "lists of ids", "nothing", "streamed", "many", "too long"],
+    ids=["ids", "lists of ids", "nothing", "many", "too long"],
 )
 def test_texts_that_cannot_be_gone_on_from_are_refused_with_the_reason(client, resident, changed, sentence):
     with pytest.raises(openai.BadRequestError) as refused:
@@ -197,9 +219,10 @@ def test_curl_reads_a_stream_to_its_end(url):
     assert json.loads(lines[0])["choices"][0]["delta"]["role"] == "assistant"
 
 
-def test_the_model_stops_when_the_program_that_asked_goes_away(client, resident):
+@pytest.mark.parametrize("num", [1, 3])
+def test_the_model_stops_when_the_program_that_asked_goes_away(client, resident, num):
     stream = client.chat.completions.create(
-        model="sft-1@1", messages=QUESTION, max_tokens=480, temperature=2, stream=True
+        model="sft-1@1", messages=QUESTION, max_tokens=480, temperature=2, stream=True, n=num
     )
     next(stream)
     stream.close()
