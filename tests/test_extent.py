@@ -126,7 +126,7 @@ def test_paces_of_several_runs_are_told_as_a_range_also_when_the_newest_had_anot
     assert said.endswith("At the pace of ppo-4: about 20 min; the last 3 such runs had paces for 5 min to 20 min.")
 
 
-def test_without_a_run_the_time_is_told_as_it_was_measured(ws):
+def test_without_a_run_the_time_is_told_as_it_was_measured(ws, monkeypatch):
     filling.add_texts(ws, 24)
     config = SFTConfig(batch_size=8, epochs=4)
     before = stored.read(ws, extent.sentence, config)
@@ -138,6 +138,11 @@ def test_without_a_run_the_time_is_told_as_it_was_measured(ws):
     half = stored.read(ws, extent.sentence, config.model_copy(update={"epochs": 2}))
     assert f"about {num // 2} min." in half
     assert "measured" not in stored.read(ws, extent.sentence, SFTConfig(base_model="someone/large"))
+    filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    ppo = PPOConfig(rewards="function:f.py:f", iterations=10)
+    monkeypatch.setattr(extent, "_measured", {})
+    stored.read(ws, extent.remember, ppo, 60.0)
+    assert "At the measured pace: at most about 10 min." in stored.read(ws, extent.sentence, ppo)
 
 
 def test_the_pace_of_another_base_model_says_nothing(ws):

@@ -4,6 +4,7 @@ import importlib
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -162,6 +163,14 @@ def test_a_press_on_settings_that_are_wrong_is_taken_back(ws, children):
     assert memory_fit.measured_stage(ws) == "sft", "somebody else's"
     memory_fit.give_up(ws, number)
     assert memory_fit.measured_stage(ws) == ""
+
+
+def test_the_time_is_that_of_texts_of_the_mean_length_though_the_longest_are_measured():
+    probe = importlib.import_module("studio.worker.probe")
+    data = SimpleNamespace(rows=[SimpleNamespace(ids=range(size)) for size in (10, 40, 20, 30)])
+    longest, share = probe._take_longest(data, SFTConfig(batch_size=2))
+    assert (longest, data.plan) == (40, [[1, 3], [1, 3]])
+    assert share == pytest.approx(25 / 35)
 
 
 def test_no_measurement_outlives_the_studio(ws, children, monkeypatch):

@@ -115,7 +115,7 @@ def _fit(ws: Workspace, config: TrainConfig, *, is_measured: bool) -> int:
         found = memory_fit.probe(ws, config)
         print(f"Measured peak {found.peak / 2**20:,.0f} MiB and {found.libraries / 2**20:,.0f} MiB of libraries.")
         print(
-            f"Largest micro_batch_size found to fit: {found.largest}. The whole run takes about {found.seconds / 60:.1f} min."
+            f"Largest micro_batch_size found to fit: {found.largest}. The whole run takes {'at most ' * found.is_most}about {found.seconds / 60:.1f} min."
         )
         return 0
     prepared = prepare.resolve(ws, config)

@@ -121,7 +121,10 @@ def _time(db: Database, config: TrainConfig, steps: int) -> str:
         low, high = (progress.duration(end([pace for _, pace in before]) * examples) for end in (min, max))
         return f"{said}." if low == high else f"{said}; the last {len(before)} such runs had paces for {low} to {high}."
     if (pace := _measured.get((stage, base))) is not None:
-        return f"At the measured pace: about {progress.duration(pace * examples)}."
+        most = (
+            "at most " if isinstance(config, PPOConfig) else ""
+        )  # it was measured with responses that do not end early
+        return f"At the measured pace: {most}about {progress.duration(pace * examples)}."
     unit = "iteration" if isinstance(config, PPOConfig) else "step"
     return (
         f"Its time is not known before a first run: Measure a real step tells it, and Runs does from the second {unit} on."

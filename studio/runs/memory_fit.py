@@ -86,12 +86,14 @@ class Measured:
     micro_batch_size: int
     """The micro-batch size of the measurement."""
     seconds: float
-    """Seconds that all steps of the run would take."""
+    """Seconds that all steps of the run would take, with texts of the mean length; of PPO the most, since responses end early."""
     num_steps: int
     largest: int
     """The largest micro-batch that fits, of the sizes tried."""
     whole: int
     """Texts of an optimizer step: no micro-batch is larger."""
+    is_most: bool
+    """The run may take less than `seconds`."""
 
 
 class Stopped(RunError):
@@ -307,6 +309,7 @@ def _probe(ws: Workspace, config: TrainConfig, turn: _Turn) -> Measured:
         int(first["num_steps"]),
         largest,
         whole,
+        isinstance(config, PPOConfig),
     )
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import lightning.pytorch as L
@@ -51,13 +52,17 @@ def _end_with(parent: int) -> None:
 
 
 def measure(ws: Workspace, config: TrainConfig, rows: dict[str, list[Any]]) -> dict[str, float]:
-    """Return bytes (peak, libraries), seconds a step (PPO: iteration), steps, and tokens of the longest text."""
+    """Return bytes (peak, libraries), seconds a step (PPO: iteration), steps, and tokens of the longest text.
+
+    The memory is that of the longest texts. The seconds are for texts of the mean length; for PPO, for responses that none of
+    which ends early, so that a run takes less.
+    """
     libraries, private = _resident("VmRSS"), _resident("RssAnon")
     L.seed_everything(config.seed, verbose=False)
     tried = config.model_copy(update={"value_warmup": 0, "epochs": 2}) if isinstance(config, PPOConfig) else config
     module, data = training.build(ws, tried, lambda part: rows.get(part, []))
     num_steps = data.num_steps
-    longest = _take_longest(data, config)
+    longest, share = _take_longest(data, config)
     device = module.backbone.device
     _reset_peak(device)
     seconds = _step(module, data, device)
@@ -68,26 +73,27 @@ def measure(ws: Workspace, config: TrainConfig, rows: dict[str, list[Any]]) -> d
     return {
         "peak": float(peak),
         "libraries": float(libraries),
-        "seconds_per_step": seconds,
+        "seconds_per_step": seconds * share,
         "num_steps": float(num_steps),
         "longest": float(longest),
     }
 
 
-def _take_longest(data: Any, config: TrainConfig) -> int:
-    """Make a data module hand out its longest texts, as often as needed; returns the tokens of the longest."""
+def _take_longest(data: Any, config: TrainConfig) -> tuple[int, float]:
+    """Make a data module hand out its longest texts, as often as needed; returns the tokens of the longest, and the share of
+    the tokens handed out that as many texts of the mean length have."""
     if isinstance(data, PPODataModule):
         assert isinstance(config, PPOConfig)
         data.prompts = sorted(data.prompts, key=len, reverse=True)[: config.batch_size]
         data.iterations = 1
-        return len(data.prompts[0]) + config.max_new_tokens
+        return len(data.prompts[0]) + config.max_new_tokens, 1.0
     if isinstance(config, VotesConfig):
         sizes = [len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) for pair in data.rows]
     else:
         sizes = [len(row.ids) for row in data.rows]
     longest = sorted(range(len(sizes)), key=lambda i: -sizes[i])[: config.batch_size]
     data.plan = [longest, longest]
-    return sizes[longest[0]]
+    return sizes[longest[0]], fmean(sizes) / fmean(sizes[place] for place in longest)
 
 
 def _step(module: Any, data: Any, device: torch.device) -> float:

@@ -137,7 +137,7 @@ def _measured(found: Measured, place: Place) -> str:
         if found.largest > found.micro_batch_size
         else f"micro_batch_size {found.largest} is the largest found to fit"
     )
-    steps = f"Its {found.num_steps:,} steps take about {progress.duration(found.seconds)}, loading and evaluation not counted."
+    steps = f"Its {found.num_steps:,} steps take {'at most ' * found.is_most}about {progress.duration(found.seconds)}, loading and evaluation not counted."
     said = f"Measured with micro_batch_size {found.micro_batch_size}; {larger}. {steps}"
     return f'<div class="command fit">{verdict}{bar}<p>{escape(said)}</p></div>'
 
