@@ -70,8 +70,7 @@ def test_back_and_forward_go_through_the_tabs_however_they_were_opened(full_ws, 
 def test_another_page_begins_at_its_head(full_ws, serve, visit):
     page = visit(serve(full_ws).url + "#runs/ppo-2", width=390)
     expect(page.locator("#run-curves figure.chart").first).to_be_visible()
-    page.evaluate("scrollTo(0, document.body.scrollHeight)")
-    assert page.evaluate("scrollY") > 500
+    page.wait_for_function("scrollTo(0, document.body.scrollHeight), scrollY > 500")  # it is still being laid out
     page.get_by_role("tab", name="Models").click()
     expect(page.locator("#page-models")).to_be_visible()
     page.wait_for_function("scrollY === 0")

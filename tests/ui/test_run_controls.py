@@ -174,6 +174,20 @@ def test_a_run_is_given_more_iterations_and_another_price_and_the_page_says_so_b
     assert stored.read(ws, runs.get, "ppo-3").config.model_dump()["kl_coef"] == 0.25
 
 
+def test_a_link_to_the_run_before_opens_it_also_where_the_address_does_not_name_the_new_one_yet(
+    full_ws, serve, visit, monkeypatch
+):
+    monkeypatch.setattr(launcher, "start", lambda ws, run: run)
+    filling.add_checkpoint(full_ws, stored.read(full_ws, runs.get, "ppo-1"), 100)
+    page = visit(serve(full_ws).url + "#runs/ppo-1")
+    expect(page.locator("#run-head h2")).to_have_text("ppo-1")
+    page.evaluate("window.studio.chosen = () => {}")  # as if it were still on its way
+    page.locator("#run-resume").click()
+    expect(page.locator("#run-head h2")).to_have_text("ppo-3")
+    assert page.evaluate("window.studio.address()") == "runs/ppo-1"
+    show(page, "ppo-1")
+
+
 def test_a_running_ppo_run_is_given_another_price_which_its_curves_then_show(full_ws, serve, visit, monkeypatch):
     monkeypatch.setattr(launcher, "is_alive", lambda run: True)
     run = filling.add_run(full_ws, PPOConfig(), "running", "at 0.4")

@@ -100,9 +100,17 @@
     /* Another item is shown. One that the address led to is reported late, when the address may have changed; it stays as it is. */
     visited: new Set(),
     chosen(page, item) {
-      if (!this.visited.has(`${page}/${item}`)) window.studio.picked(page, item);
+      if (!isFollowing && !this.visited.has(`${page}/${item}`)) window.studio.picked(page, item);
     },
   };
+
+  /* A run that a press has just made is shown before the address names it; a link to the one before is then the address already. */
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.('a[href^="#"]');
+    const isPlain = !event.defaultPrevented && !event.button && !event.ctrlKey && !event.metaKey && !event.shiftKey && !event.altKey;
+    if (!isPlain || !link?.hash.includes("/") || link.hash !== location.hash) return;
+    window.dispatchEvent(new HashChangeEvent("hashchange", { oldURL: location.href, newURL: location.href }));
+  });
 
   /* ---- an address such as rate/history names a section of a page, which Gradio makes only when it is opened ---- */
   const nameOf = (tab) => tab.textContent.trim().toLowerCase();
