@@ -99,8 +99,8 @@ def test_iterations_of_ppo_are_told_with_their_time_at_the_pace_of_the_last_run(
     filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
     said = stored.read(ws, extent.sentence, PPOConfig(rewards="function:f.py:f"))
     assert said == (
-        "100 iterations of 64 responses. Its time is not known before a first run: Measure a real step tells it, and Runs does "
-        "from the second iteration on."
+        "100 iterations of 64 responses. How long it takes is known once a run has begun, from its second iteration on; "
+        "Measure a real step tells it now."
     )
     before = filling.add_run(ws, PPOConfig(rewards="function:f.py:f", batch_size=32))
     filling.add_checkpoint(ws, before)
@@ -130,8 +130,7 @@ def test_without_a_run_the_time_is_told_as_it_was_measured(ws, monkeypatch):
     filling.add_texts(ws, 24)
     config = SFTConfig(batch_size=8, epochs=4)
     before = stored.read(ws, extent.sentence, config)
-    assert "Its time is not known before a first run: Measure a real step tells it" in before
-    assert "from the second step on" in before
+    assert "from its second step on; Measure a real step tells it now." in before
     stored.read(ws, extent.remember, config, 60.0)
     num = int(before.split()[1])
     assert f"At the measured pace: about {num} min." in stored.read(ws, extent.sentence, config)

@@ -10,7 +10,7 @@ from sqlite_utils import Database
 from studio.errors import DataError
 from studio.workspace import now
 
-FIRST = "Which answer would you rather have been given? Right and helpful first; longer is not better."
+FIRST = "Which answer would you rather have been given? Correct and helpful come first; longer is not better."
 """The guideline in force until a person writes another."""
 LONGEST = 2000
 OPEN_LINE = "When …, the better answer is …"

@@ -22,6 +22,8 @@ from studio.preferences.vocabulary import OUTCOMES, SIDES, TIES
 
 IDLE_S = 120.0
 """A longer pause between two votes counts as this much active time."""
+PACE_FROM_S = 60.0
+"""Active time from which on there is a pace."""
 CONFIDENT = 0.8
 """A reward model that gives one response at least this probability is confident."""
 LEAST = 1e-6
@@ -88,8 +90,8 @@ class Card:
 
     @property
     def votes_per_hour(self) -> float:
-        """Votes per hour of active time; nan before the first vote."""
-        return 3600.0 * self.num_votes / self.active_s if self.active_s else math.nan
+        """Votes per hour of active time; nan before there is a minute of it."""
+        return 3600.0 * self.num_votes / self.active_s if self.active_s >= PACE_FROM_S else math.nan
 
 
 def card(db: Database, session_id: int, last: int | None = None) -> Card:

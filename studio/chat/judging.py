@@ -25,6 +25,7 @@ from studio.preferences.ratings import Rating
 from studio.preferences.vocabulary import PairOutcome
 
 RATER = "person"
+ALIKE = "Both answers are the same, so there is nothing to choose."
 ENDS: dict[str | None, Literal["eos", "length"]] = {"eos": "eos", "stop": "eos"}
 """End reason of an answer to that of a response; any other answer has no end token, as one at the length limit."""
 
@@ -111,8 +112,17 @@ def _sigmoid(x: float) -> float:
 
 def is_pair(answers: Sequence[Turn]) -> bool:
     """Return whether these are two answers that can be judged: both have ended, and they differ."""
+    return _are_two(answers) and answers[0].text.strip() != answers[1].text.strip()
+
+
+def is_alike(answers: Sequence[Turn]) -> bool:
+    """Return whether these are two answers that have ended and are the same, so that there is nothing to choose."""
+    return _are_two(answers) and answers[0].text.strip() == answers[1].text.strip()
+
+
+def _are_two(answers: Sequence[Turn]) -> bool:
     ended = [each for each in answers if each.checkpoint and each.end_reason not in (None, "failed", "written")]
-    return len(ended) == len(answers) == 2 and ended[0].text.strip() != ended[1].text.strip()
+    return len(ended) == len(answers) == 2
 
 
 def demonstrate(db: Database, turn_id: int, text: str, *, uuid: str) -> Rating | None:
@@ -155,7 +165,7 @@ def _pair(db: Database, turn_ids: Sequence[int]) -> tuple[Turn, Turn]:
     if any(each.end_reason is None or each.end_reason == "failed" for each in found):
         raise RatingError("An answer has not come to its end. Stop it, continue it, or ask for another attempt.")
     if found[0].text.strip() == found[1].text.strip():
-        raise RatingError("Both answers are the same, so there is nothing to choose.")
+        raise RatingError(ALIKE)
     left, right = sorted(found, key=lambda each: each.place or 0)
     return left, right
 

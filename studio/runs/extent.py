@@ -127,7 +127,7 @@ def _time(db: Database, config: TrainConfig, steps: int) -> str:
         return f"At the measured pace: {most}about {progress.duration(pace * examples)}."
     unit = "iteration" if isinstance(config, PPOConfig) else "step"
     return (
-        f"Its time is not known before a first run: Measure a real step tells it, and Runs does from the second {unit} on."
+        f"How long it takes is known once a run has begun, from its second {unit} on; Measure a real step tells it now."
         if steps > 1
         else ""
     )

@@ -154,6 +154,11 @@ def test_what_is_not_a_pair_is_refused_and_nothing_is_stored(ws, pair):
             False,
             False,
         ]
+        assert [judging.is_alike([turns.turn(db, each) for each in ids]) for ids in (pair, other, growing)] == [
+            False,
+            True,
+            False,
+        ]
         assert prompts.counts(db)["prompts"] == 0
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from playwright.sync_api import expect
 
 from modules.config import SFTConfig
 from studio.chat import conversations, token_view, turns
-from studio.chat.protocol import Event
 from studio.chat.resident import Resident
+from studio.errors import RunError
 from studio.preferences import prompts, ratings
 from studio.runs import devices, launcher, runs
 from studio.workspace import Workspace
@@ -260,6 +261,16 @@ def test_an_answer_becomes_a_demonstration_and_what_was_asked_a_prompt(ws, chat)
     expect(page.locator("[data-part=writer-said]")).to_contain_text("The text is empty")
 
 
+def test_two_answers_that_are_the_same_are_said_to_be_so_where_the_vote_would_be(ws, chat):
+    with ws.write() as db:
+        made = conversations.start(db, conversations.Settings(checkpoints=("sft-1@1", "sft-2@1")))
+        for begun in conversations.ask(db, conversations.say(db, made, "A fox")):
+            turns.end(db, begun.id, "Red.", "eos", num_tokens=2, seconds=0.1)
+    page = chat("#chat/1")
+    expect(page.locator(".chat .which")).to_have_text("Both answers are the same, so there is nothing to choose.")
+    expect(page.locator("[data-do=vote]")).to_have_count(0)
+
+
 def test_what_is_typed_into_a_dialog_outlives_a_reload_and_its_end_until_it_is_saved(ws, chat):
     with ws.write() as db:
         made = conversations.start(db, conversations.Settings(checkpoints=("sft-1@1",)))
@@ -365,17 +376,14 @@ def test_a_killed_process_and_a_wrong_setting_are_said_and_nothing_that_was_said
 def test_a_run_that_needs_the_gpu_ends_the_answer_and_the_page_says_so(chat, resident, monkeypatch):
     """The process's own part of this is tested in chat/test_resident.py; what it says is put into its mouth here."""
     page = chat()
-    real = resident._events
+    real = resident.answer
 
-    def taken(asked):
-        events = real(asked)
-        yield next(events)
-        events.close()
-        asked.events.put(Event(id=asked.question.id, error="ppo-1 needed the GPU, so this answer was ended."))
-        resident._open[asked.question.id] = asked
-        yield from real(asked)
+    def taken(question):
+        with closing(real(question)) as events:
+            yield next(events)
+        raise RunError("ppo-1 needed the GPU, so this answer was ended.")
 
-    monkeypatch.setattr(resident, "_events", taken)
+    monkeypatch.setattr(resident, "answer", taken)
     ask(page, "Where is the fox?", **HOT)
     answered(page)
     expect(page.locator(".chat .ending.is-bad")).to_have_text("ppo-1 needed the GPU, so this answer was ended.")

@@ -87,7 +87,7 @@ def test_preflight_estimate_probe_and_launch(ws, serve, visit, monkeypatch):
     page = visit(serve(ws).url + "#train/sft")
     cost = page.locator("#taken-sft")
     expect(cost).to_contain_text("Memory: about")
-    expect(cost).to_contain_text("Its time is not known before a first run")
+    expect(cost).to_contain_text("How long it takes is known once a run has begun")
     needed = re.search(r"Memory: about (\S+) GiB", cost.inner_text())
     assert needed is not None
     page.locator("#page-train button", has_text="Steps and learning rates").locator("visible=true").click()

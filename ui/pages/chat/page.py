@@ -230,6 +230,7 @@ class _Chat:
             "answers": [self._answer(each, is_hidden) for each in answers],
             "chosen": exchange.chosen,
             "can_vote": judging.is_pair(answers),
+            "why_no_vote": judging.ALIKE if judging.is_alike(answers) else "",
             "verdict": _verdict(db, rating),
         }
 

@@ -23,7 +23,7 @@ SCRIPTS = (
 CONSTANTS = f"const VOCABULARY = {vocabulary.as_json()}, IDLE_MS = {1000 * IDLE_S:.0f};"
 SCRIPT = "\n".join([CONSTANTS, *(static.read(name) for name in SCRIPTS)])
 """The constants and the scripts in order, in one scope."""
-GUIDELINE = "Which answer would you rather have been given? Right and helpful first; longer is not better."
+GUIDELINE = "Which answer would you rather have been given? Correct and helpful come first; longer is not better."
 
 
 def stage() -> str:

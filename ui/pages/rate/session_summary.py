@@ -42,7 +42,7 @@ def _figures(card: Card) -> str:
     loss = "–" if math.isnan(card.log_loss) else f"{card.log_loss:.3f}"
     minutes = card.active_s / 60
     found = [
-        (f"{card.num_votes:,}", "votes"),
+        (f"{card.num_votes:,}", "vote" if card.num_votes == 1 else "votes"),
         (pace, f"an hour, in {minutes:,.{int(minutes < 10)}f} active minutes"),
         (loss, "log-loss of the reward model (guessing: 0.693)"),
     ]

@@ -94,7 +94,8 @@ function paintAnswer(node, answer) {
 
 /* Keys vote on the last pair only. */
 function drawVote(node, exchange, isLast) {
-  const { can_vote: canVote, verdict } = exchange;
+  const { can_vote: canVote, why_no_vote: whyNot, verdict } = exchange;
+  if (whyNot && !verdict) make("span", node, whyNot, "quiet");
   if (!canVote && !verdict) return;
   const ids = exchange.answers.map((answer) => answer.id).join(" ");
   make("span", node, verdict ? `Recorded: ${verdict.said}.` : "Which is better?", "question");
