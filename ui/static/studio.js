@@ -7,10 +7,7 @@
   });
   const chosenTheme = shelf("localStorage", "studio-theme");
   const isDark = () => (chosenTheme.get() ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-  const paint = () => {
-    document.documentElement.style.colorScheme = isDark() ? "dark" : "light"; // the browser's own parts, such as scrollbars
-    document.body?.classList.toggle("dark", isDark());
-  };
+  const paint = () => document.body?.classList.toggle("dark", isDark());
 
   /* Text that is not encoded stays as it is. */
   function decoded(hash) {
