@@ -11,7 +11,7 @@ from modules.config import PPOConfig, SampleConfig, SFTConfig
 from studio.errors import ConfigError, RunError
 from studio.models import checkpoints
 from studio.preferences import prompts
-from studio.runs import devices, gpus, launcher, marks, metrics, processes, queue, runs
+from studio.runs import devices, gpus, launcher, marks, metrics, processes, queue, runs, turns
 from studio.worker.borrowed_gpu import borrowed
 from studio.workspace import Workspace
 from tests.support import driver, stored, waiting, warm
@@ -162,6 +162,20 @@ def test_what_waits_for_a_gpu_of_another_workspace_is_told_which(ws, two_gpus, t
         assert stored.read(ws, queue.places) == {run.name: place}, "its own work is named by the run"
     stored.written(ws, queue.pause, run.name)
     assert stored.read(ws, queue.places) == {run.name: f"{place}, held"}
+
+
+def test_a_run_whose_gpu_was_lost_waits_and_says_so_and_keeps_no_other_run_from_its_turn(ws, monkeypatch):
+    driver.use(monkeypatch, driver.Driver(driver.SMALL))
+    run = runs.hand_over(ws, runs.create(ws, SFTConfig()))
+    with ws.write() as db:
+        db.execute("UPDATE runs SET config = ? WHERE id = ?", [SFTConfig(gpu=1).model_dump_json(), run.id])
+    lost = stored.read(ws, runs.get, run.name)
+    assert taken(ws, lost.config) == ()
+    (said,) = stored.read(ws, queue.places).values()
+    assert said == "1 of 1 in the queue, GPU 1 is not there: cancel it, or bring that GPU back"
+    with devices.taken(ws, SFTConfig(), queue.claimed([lost])) as mine:
+        assert mine == ("gpu0",)
+    assert turns.look(ws) == []
 
 
 def test_a_gpu_can_be_held_where_the_home_cannot_be_written(ws, two_gpus, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import math
 import random
 import sqlite3
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -447,6 +448,9 @@ def test_the_card_counts_outcomes_ties_and_sides(ws):
     assert (found.left.hits, found.left.num, found.left.interval) == (3, 4, wilson_interval(3, 4))
     assert math.isnan(found.log_loss)
     assert math.isnan(found.self_agreement.value)
+    assert found.active_s < session_summary.PACE_FROM_S
+    assert math.isnan(found.votes_per_hour), "so short a time has no pace"
+    assert replace(found, active_s=120.0).votes_per_hour == 30 * found.num_votes
     assert stored.read(ws, session_summary.card, session.id, last=2).outcomes["tie"] == 1
 
 

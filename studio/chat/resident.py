@@ -214,7 +214,7 @@ class Resident:
                     self._open[question.id] = _Asked(question, events)
                     self._send(question)
         except BaseException:
-            self._leave(questions)
+            self.leave(questions)
             raise
         return self._events(questions, events)
 
@@ -232,10 +232,10 @@ class Resident:
                     raise (DataError if event.is_refusal else RunError)(event.error)
                 yield place, event
         finally:
-            self._leave(questions)
+            self.leave(questions)
 
-    def _leave(self, questions: Sequence[Asking]) -> None:
-        """Hear no more of these answers, and have them end."""
+    def leave(self, questions: Sequence[Asking]) -> None:
+        """Hear no more of these answers, and have them end; also where the generator of `answers` was never begun."""
         for question in questions:
             self.stop(question)
             with self._lock:

@@ -35,6 +35,11 @@ def usable(config: StageConfig, num_gpus: int) -> tuple[str, ...]:
     return (f"gpu{config.gpu}",) if config.gpu >= 0 else tuple(f"gpu{number}" for number in range(num_gpus))
 
 
+def is_there(device: str) -> bool:
+    """Return whether a device exists: a GPU that a waiting run names may have been lost, or taken out, meanwhile."""
+    return device == CPU or int(device.removeprefix("gpu")) < gpus.count()
+
+
 def needed(config: StageConfig, num_gpus: int) -> int:
     """Return the number of devices that a run takes."""
     devices = config.devices if isinstance(config, TrainConfig) else 1
@@ -99,7 +104,7 @@ def held(ws: Workspace, config: StageConfig, claimed: Collection[str] = ()) -> I
         Device to its open lock file.
     """
     num_gpus = gpus.count()
-    devices = [device for device in usable(config, num_gpus) if _card(device) not in claimed]
+    devices = [each for each in usable(config, num_gpus) if is_there(each) and _card(each) not in claimed]
     with ExitStack() as stack:
         free = {each: file for each in devices if (file := _locked(ws, each, stack))}
         num = needed(config, num_gpus)

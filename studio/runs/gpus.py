@@ -80,8 +80,11 @@ def words(device: str) -> str:
 
 
 def identity(device: str) -> str:
-    """Return what names a device's card whatever number this process gives it: its UUID, or what it is made visible by."""
-    name = _visible()[int(device.removeprefix("gpu"))]
+    """Return what names a device's card whatever number this process gives it: its UUID, or what it is made visible by.
+
+    A device that is not there any more, as of a GPU that was lost, is named as it is.
+    """
+    name = dict(enumerate(_visible())).get(int(device.removeprefix("gpu")), device)
     return next((uuid for number, uuid in enumerate(_known() or ()) if _is_named(name, number, uuid)), name)
 
 

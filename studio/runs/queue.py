@@ -21,11 +21,12 @@ def waiting(db: Database) -> list[Run]:
 
 
 def places(db: Database) -> dict[str, str]:
-    """Return what is said of each waiting run by its name: its place, that it is held, or which workspace has its GPU."""
+    """Return what is said of each waiting run by its name: its place, that it is held, or what became of its GPU."""
     found = waiting(db)
     said = {}
     for number, run in enumerate(found, start=1):
-        why = ["held"] if run.pause_requested else _elsewhere(db, run)
+        with gpus.seen_as(json.loads(run.environment)):
+            why = ["held"] if run.pause_requested else _lost(run) or _elsewhere(db, run)
         said[run.name] = ", ".join([f"{number} of {len(found)} in the queue", *why])
     return said
 
@@ -115,6 +116,12 @@ def _open(db: Database, name: str, what: str) -> Run:
 def _set(db: Database, run: Run, value: int) -> Run:
     db.table("runs").update(run.id, {"pause_requested": value} | ({} if value else {"paused_at": None}))
     return runs.get(db, run.id)
+
+
+def _lost(run: Run) -> list[str]:
+    """Say that the GPU that a run names is not there any more."""
+    lost = [each for each in devices.usable(run.config, gpus.count()) if not devices.is_there(each)]
+    return [f"{gpus.words(each)} is not there: cancel it, or bring that GPU back" for each in lost]
 
 
 def _elsewhere(db: Database, run: Run) -> list[str]:

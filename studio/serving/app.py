@@ -186,12 +186,12 @@ class _API:
         return StreamingResponse(lines(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
 
     async def _events(self, questions: list[Question]) -> AsyncGenerator[tuple[int, Event]]:
-        events = await run_in_threadpool(self._answers.answers, questions)  # all at once
         try:
+            events = await run_in_threadpool(self._answers.answers, questions)  # all at once
             while (found := await run_in_threadpool(next, events, None)) is not None:
                 yield found
         finally:
-            events.close()  # whoever asked may have gone: the model stops
+            self._answers.leave(questions)  # whoever asked may have gone, also before the first word: the model stops
 
 
 class _Form:

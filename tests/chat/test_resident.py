@@ -236,6 +236,17 @@ def test_what_cannot_be_answered_is_refused_in_a_sentence_and_the_process_stays(
     assert text_of(resident.answer(resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=4))))
 
 
+def test_answers_that_were_asked_for_and_never_heard_are_ended(resident):
+    questions = [resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=480, temperature=5)) for _ in range(2)]
+    unheard = resident.answers(questions)
+    assert not resident.is_idle
+    unheard.close()
+    assert not resident.is_idle, "a generator that was never begun does nothing at its end"
+    resident.leave(questions)
+    assert resident.is_idle
+    assert text_of(resident.answer(resident.question("sft-1@1", QUESTION, Sampling(max_new_tokens=4))))
+
+
 def test_a_gpu_goes_to_the_first_run_that_waits_for_it(ws, monkeypatch):
     from studio.worker import resident as worker
 

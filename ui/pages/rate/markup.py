@@ -2,6 +2,7 @@
 
 from html import escape
 
+from studio.annotation import guidelines
 from studio.annotation.session_summary import IDLE_S
 from studio.preferences import vocabulary
 from studio.preferences.vocabulary import Command
@@ -23,13 +24,12 @@ SCRIPTS = (
 CONSTANTS = f"const VOCABULARY = {vocabulary.as_json()}, IDLE_MS = {1000 * IDLE_S:.0f};"
 SCRIPT = "\n".join([CONSTANTS, *(static.read(name) for name in SCRIPTS)])
 """The constants and the scripts in order, in one scope."""
-GUIDELINE = "Which answer would you rather have been given? Correct and helpful come first; longer is not better."
 
 
 def stage() -> str:
     """Return the page, empty."""
     return f"""<div class="rating" data-state="loading">
-<header><p class="guideline" data-part="guideline">{escape(GUIDELINE)}</p>
+<header><p class="guideline" data-part="guideline">{escape(guidelines.FIRST)}</p>
 <div class="tally"><span data-part="tally" class="num"></span><div class="meter"><i data-part="bar"></i></div></div></header>
 <section class="pair" data-part="pair" hidden>
 <details class="earlier" data-part="earlier" hidden><summary>Earlier turns</summary><div data-part="turns"></div></details>
@@ -73,7 +73,7 @@ def _dialogs() -> str:
     return f"""<dialog class="sheet keys" data-part="help" aria-label="Keys"><h3>Keys</h3><div class="others">{"".join(map(_command, vocabulary.MORE))}</div><dl>{rows}</dl>
 <form method="dialog"><button type="submit">Close</button></form></dialog>
 <dialog class="sheet" data-part="guideline-dialog" aria-label="Guideline"><h3>Guideline</h3>
-<p class="guideline-text" data-part="guideline-text">{escape(GUIDELINE)}</p>
+<p class="guideline-text" data-part="guideline-text">{escape(guidelines.FIRST)}</p>
 <form method="dialog"><button type="submit">Close</button></form></dialog>
 <dialog class="sheet writer" data-part="writer" aria-label="Write"><h3 data-part="writer-title"></h3><p class="quiet" data-part="writer-words"></p>
 <div class="writer-prompt" data-part="writer-prompt" tabindex="0" role="region" aria-label="Prompt"></div><textarea data-part="writer-text" rows="12" dir="auto" spellcheck="true"></textarea>
