@@ -74,7 +74,7 @@ def _verdict(votes: Facts) -> str:
         return f"It is: {votes['one'] if votes['anytime_low'] > 0.5 else votes['other']} is preferred."
     more = votes["votes_to_decide"]
     return (
-        "It is not yet." if more is None else f"It is not yet; some {more:,} more votes would settle it at this rate."
+        "It is not yet." if more is None else f"It is not yet; about {more:,} more votes would settle it at this rate."
     )
 
 

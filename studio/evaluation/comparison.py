@@ -116,7 +116,9 @@ def compare(
     known = [suite for suite in results.measured(db) if not suites or suite.name in suites]
     names = list(dict.fromkeys(name for suite in known for name in suite.subjects))
     if not names:
-        raise DataError("Nothing is measured yet. Start an evaluation first: rlhf-studio evaluate")
+        raise DataError(
+            "Nothing is measured yet. Choose checkpoints and press Measure on the Evaluate page first, or: rlhf-studio evaluate"
+        )
     wanted = [find(names, name) for name in subjects] or names
     first = find(names, against) if against else next((name for name in wanted if is_base(name)), wanted[0])
     others = tuple(name for name in wanted if name != first)
@@ -141,7 +143,7 @@ def find(names: Sequence[str], name: str) -> str:
     fitting = [each for each in names if each == name or each.partition("@" if "@" in each else ":")[0] == name]
     if not fitting:
         raise DataError(
-            f"{name[:100]!r} has not been measured. These have: {', '.join(names)}. Measure it first: rlhf-studio evaluate"
+            f"{name[:100]!r} has not been measured. These have: {', '.join(names)}. Measure it first, on the Evaluate page or by: rlhf-studio evaluate"
         )
     return fitting[-1]
 

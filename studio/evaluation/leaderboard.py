@@ -100,7 +100,7 @@ class HeadToHead:
         if self.votes_to_decide is None:
             return "Not decided; at this rate no realistic number of votes would decide it."
         more = "vote" if self.votes_to_decide == 1 else "votes"
-        return f"Not decided; at this rate some {self.votes_to_decide:,} more decided {more} would settle it."
+        return f"Not decided; at this rate about {self.votes_to_decide:,} more decided {more} would settle it."
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,8 @@ def read(db: Database, rater: str = "person", anchors: Sequence[str] = ()) -> Le
     if not votes:
         who = f" Others have: {', '.join(voters)}." if voters and rater not in voters else ""
         raise RatingError(
-            f"The rater {rater} has not voted on answers of two different checkpoints.{who} Compare two: "
-            "rlhf-studio compare ppo-1 sft-1"
+            f"The rater {rater} has not voted on answers of two different checkpoints.{who} Compare two, by "
+            "Compare blind on the Evaluate page or: rlhf-studio compare ppo-1 sft-1"
         )
     voted = sorted({name for vote in votes for name in (vote.left, vote.right)})
     named = [found for name in anchors for found in _anchors(db, name, voted, rater)]

@@ -61,7 +61,7 @@ def resolve(ws: Workspace, db: Database, config: EvaluateConfig) -> Plan:
         )
     if config.best_of and reward is None:
         raise CheckpointError(
-            "best_of chooses by a reward model's score, but there is none of this base model. Train one first: rlhf-studio reward"
+            "best_of chooses by a reward model's score, but there is none of this base model. Train one first, on the Train page or by: rlhf-studio reward"
         )
     filled = {
         "checkpoints": ", ".join(BASE if name == BASE else found[name].name for name in names),
@@ -115,7 +115,7 @@ def fixed(
     for suite in found:
         if suite.kind in ("prompt", "task"):
             raise ConfigError(
-                f"eval_suites names {suite.name}, which takes too long within a training. Measure it afterwards: "
+                f"eval_suites names {suite.name}, which takes too long within a training. Measure it afterwards, on the Evaluate page or by: "
                 f"rlhf-studio evaluate --set suites={suite.name}"
             )
     return {PART: [_cut(suite, config.eval_suite_items, config.seed)._asdict() for suite in found]}

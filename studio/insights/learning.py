@@ -67,7 +67,7 @@ class Gain(NamedTuple):
             return ""
         if 2 * self.missed > self.gain:
             return " The smaller sizes do not predict the largest: accuracy has not settled on a curve yet."
-        return f" It may take some {self._needed:,} held-out votes to tell."
+        return f" It may take about {self._needed:,} held-out votes to tell."
 
     @property
     def _needed(self) -> int:

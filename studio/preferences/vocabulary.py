@@ -38,7 +38,7 @@ class Command(NamedTuple):
 
 PAIR = {
     "Left is": tuple(Command((key,), f"left:{n}", STRENGTHS[n]) for key, n in (("1", 3), ("2", 2), ("3", 1))),
-    "Neither": (Command(("5", " "), "tie", WORDS["tie"]), Command(("b",), "both_bad", WORDS["both_bad"])),
+    "About equal": (Command(("5", " "), "tie", WORDS["tie"]), Command(("b",), "both_bad", WORDS["both_bad"])),
     "Right is": tuple(Command((key,), f"right:{n}", STRENGTHS[n]) for key, n in (("8", 1), ("9", 2), ("0", 3))),
 }
 """The judgements of a pair by the heading of their buttons."""

@@ -42,7 +42,7 @@ def trained_as(config: CurveConfig, reward: Checkpoint, sft: str) -> RewardConfi
     if unread:
         raise ConfigError(
             f"{reward.name} was trained by another version of the studio with settings that this one does not know "
-            f"({', '.join(unread)}). Train a reward model with this version first: rlhf-studio reward"
+            f"({', '.join(unread)}). Train a reward model with this version first, on the Train page or by: rlhf-studio reward"
         )
     assert isinstance(before, RewardConfig)
     own: dict[str, Any] = {"sft_checkpoint": sft, "device": config.device, "gpu": config.gpu, "seed": config.seed}

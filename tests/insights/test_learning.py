@@ -146,6 +146,6 @@ def test_held_out_votes_of_one_prompt_are_drawn_together():
 
 def test_the_held_out_votes_that_would_be_needed_follow_from_the_width():
     gain = Gain(100, 0.01, -0.01, 0.03, 500)
-    assert "some 8,000 held-out votes" in gain.sentence, "four times as wide as the gain: sixteen times the votes"
+    assert "about 8,000 held-out votes" in gain.sentence, "four times as wide as the gain: sixteen times the votes"
     assert "It may take" not in gain._replace(gain=-0.001).sentence
     assert "bring +0.0 to +3.0 points" in gain._replace(low=-0.0004).sentence

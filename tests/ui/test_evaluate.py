@@ -84,6 +84,9 @@ def test_an_empty_page_says_what_belongs_there(ws):
     assert [value for _, value in chosen.choices][-1] == "mine"
     assert "Nothing is measured yet" in forests
     assert (going, table, flips) == ("", "", "")
+    refused = evaluate._write(ws, "")
+    assert "press Measure first" in refused
+    assert "rlhf-studio" not in refused, "the next step is on this page, not in a terminal"
 
 
 def test_an_odd_choice_of_what_to_compare_with_draws_nothing_and_breaks_nothing(full_ws):

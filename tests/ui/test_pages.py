@@ -324,6 +324,7 @@ def test_log_samples_and_config_show_hostile_text_as_text(full_ws, serve, visit)
         expect(page.locator(place)).to_contain_text("${alert(1)} {{7*7}}")
     page.get_by_role("tab", name="Config").click()
     expect(page.locator("#run-config .is-changed")).to_contain_text(["kl_coef"])
+    expect(page.locator("#run-config .quiet").first).to_contain_text("and choose ppo-2 under “Settings of”")
     assert page.evaluate("window.hacked === undefined")
 
 

@@ -26,6 +26,8 @@ LEAD = (
     "it cost elsewhere. More settings are on Train → Evaluate."
 )
 
+NOTHING = "Nothing is measured yet, so there is nothing to write. Choose checkpoints above and press Measure first."
+
 
 def build(ws: Workspace, tabs: gr.Tabs, run_chosen: gr.Textbox) -> Page:
     """Place the page.
@@ -152,6 +154,8 @@ def _write(ws: Workspace, against: Any) -> str:
     """Write the report's files."""
     try:
         with ws.read() as db:
+            if not results.measured(db):
+                return html.notice(NOTHING, "bad")
             found = comparison.compare(db, str(against or ""))
         _, page = report.write(ws, found)
     except StudioError as error:

@@ -262,7 +262,7 @@ def _config(ws: Workspace, run: Run) -> str:
     )
     written = run.config.model_dump_json(indent=2)
     return (
-        f'<p class="quiet">Code {escape(run.revision)}. Marked fields differ from their defaults. To start it again with changes: <a href="#train/{escape(run.stage)}">Train</a>, settings of.</p><dl class="config">{rows}</dl>'
+        f'<p class="quiet">Code {escape(run.revision)}. Marked fields differ from their defaults. To start it again with changes, open <a href="#train/{escape(run.stage)}">Train</a> and choose {escape(run.name)} under “Settings of”.</p><dl class="config">{rows}</dl>'
         f'<div class="command"><h4>The same from a terminal</h4>{html.copyable(settings.command_line(ws, run.config))}'
         f"<h4>Its config, for --config</h4>{html.copyable(written)}</div>"
     )
