@@ -88,6 +88,11 @@ def head_to_head(
     )
 
 
+def question(config: SessionConfig) -> str:
+    """Say which two a session compares, but not whose answer is on which side; empty where it compares no two."""
+    return f"{config.checkpoint} against {config.opponent}, sides hidden" if config.source == "policy_vs_sft" else ""
+
+
 def fill_in(db: Database, config: SessionConfig) -> SessionConfig:
     """Return the config with its checkpoints and its choice named: those left empty are the newest ones that fit.
 

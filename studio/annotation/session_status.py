@@ -21,6 +21,7 @@ def state(ws: Workspace, db: Database, rater: str) -> dict[str, Any]:
     known = {
         "state": session.state,
         "said": session.sentence,
+        "outlook": sessions.outlook(db, session),
         "given": session.num_given,
         "target": session.config.target,
     }

@@ -187,6 +187,21 @@ def count_waiting(db: Database, session: Session) -> int:
     return drawn or len(pair_selection.pool_of(db, session_config.query(db, session.config), session.rater))
 
 
+def outlook(db: Database, session: Session) -> str:
+    """Say which two a session compares and, before its first vote, how many of their pairs there are; else empty.
+
+    Counting looks at all that waits, so it is not done at each vote.
+    """
+    asked = session_config.question(session.config)
+    if not asked or session.num_given or session.state != "running":
+        return asked
+    num = count_waiting(db, session) + len(_open(db, session.id, session.config.target))
+    wait = f"{num:,} pair{' waits' if num == 1 else 's wait'}" if num else "no pairs wait yet"
+    below = min(session.config.sample_below, session.config.target)
+    more = f", and more are sampled when fewer than {below:,} are left" if num and below else ""
+    return f"{asked}: {wait}{more}"
+
+
 def why_nothing(db: Database, session: Session) -> str:
     """Explain why a running session has nothing to show, and what to do; empty if it has, or is not running.
 

@@ -69,6 +69,7 @@ def _insights(arguments: argparse.Namespace) -> int:
 
 _STEPS = {
     "session": ("session", "start"),
+    "reward": ("reward",),
     "predict": ("session", "predict"),
     "disagreements": ("history", "disagreements"),
     "curve": ("curve",),
@@ -112,7 +113,12 @@ def _models(found: Insights, steps: dict[str, str]) -> str:
     )
     title = f"Reward models, on votes that they predicted before{part}"
     if not found.reward_models:
-        return f"{title}\nNone of these votes was predicted. Let the newest reward model predict the next ones: {steps['predict']}"
+        if not found.newest_model:
+            return f"{title}\nThere is no reward model yet. Train one: {steps['reward']}"
+        return (
+            f"{title}\n{found.newest_model} has predicted none of these votes. Let it predict what is still to be rated, then rate: "
+            f"{steps['predict']}"
+        )
     ceiling = found.ceiling
     at_most = f"\nThe noise ceiling: at most {_percent(ceiling)} can be right." if ceiling.num else ""
     return f"{title}{at_most}\n" + "\n\n".join(_model(model) for model in found.reward_models)

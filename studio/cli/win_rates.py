@@ -43,8 +43,9 @@ def _compare(arguments: argparse.Namespace) -> int:
     config = session_config.head_to_head(arguments.one, arguments.other, arguments.votes, arguments.split)
     with ws.write() as db:
         session = sessions.start(db, config)
+        outlook = sessions.outlook(db, session)
     prefetch.look_after(ws)
-    print(f"{session.sentence}\nRate: {follow.command(arguments, 'rate')}")
+    print(f"{session.sentence} {outlook}.\nRate: {follow.command(arguments, 'rate')}")
     print(f"What the votes say so far: {follow.command(arguments, 'leaderboard')}")
     return 0
 

@@ -25,6 +25,7 @@ from studio.insights.habits import Block, Habit
 from studio.insights.learning_curves import LearningCurve
 from studio.insights.predictions import RewardModel
 from studio.insights.raters import Agreement
+from studio.models import checkpoints
 from studio.runs.reward_evaluation import Point
 
 
@@ -46,6 +47,8 @@ class Insights:
     """The newest ones, the newest first."""
     num_models: int
     """Reward models that predicted any of these votes."""
+    newest_model: str
+    """The newest reward model, which predicts what a session will show; empty where there is none."""
     disagreements: Disagreements
     """Votes against a confident reward model, of whoever is looked at."""
     habits: list[Habit]
@@ -105,6 +108,7 @@ def read(db: Database, rater: str = "", newest: int = votes.NEWEST) -> Insights:
         ],
         [predictions.measure(name, each) for name, each in list(models.items())[: votes.MOST_MODELS]],
         len(models),
+        _newest_model(db),
         disagreements.read(db, rater, newest),
         [habits.habit(found, rater), *(habits.habit([v for v in found if v.rater == name], name) for name in several)],
         raters.agreement(votes.read(db, newest=newest) if rater else found),
@@ -116,8 +120,13 @@ def read(db: Database, rater: str = "", newest: int = votes.NEWEST) -> Insights:
 
 
 def mark(db: Database) -> str:
-    """Return what differs as soon as something was judged, predicted, or measured for a learning curve."""
-    return f"{votes.mark(db)} {learning_curves.mark(db)}"
+    """Return what differs as soon as something was judged or predicted, or a learning curve or a reward model is new."""
+    return f"{votes.mark(db)} {learning_curves.mark(db)} {_newest_model(db)}"
+
+
+def _newest_model(db: Database) -> str:
+    newest = checkpoints.newest(db, "reward")
+    return newest.name if newest else ""
 
 
 def _named(value: Any) -> Any:

@@ -122,12 +122,24 @@ def test_votes_of_two_raters_stay_apart_and_a_rater_without_any_is_told_who_vote
 
 
 def test_compare_starts_a_blind_session_on_prompts_that_measure(ws, capsys):
-    filling.add_rivals(ws, 5)
     assert main(["compare", "sft-2", "sft-1", "--votes", "5", "--workspace", str(ws.root)]) == 0
     session = stored.read(ws, sessions.list_all)[0]
     assert (session.config.checkpoint, session.config.opponent) == ("sft-2@40", "sft-1@40")
     assert (session.config.split, session.config.target, session.config.repeat_share) == ("validation", 5, 0.0)
-    assert "leaderboard" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "leaderboard" in out
+    assert "0 of 5, block 1. sft-2@40 against sft-1@40, sides hidden: no pairs wait yet.\n" in out
+    sampled = filling.add_run(ws, SampleConfig(checkpoint="sft-2", opponent="sft-1"))
+    filling.add_rivals(ws, 2, run=sampled)
+    assert stored.read(ws, sessions.outlook, session).endswith(
+        "sides hidden: 2 pairs wait, and more are sampled when fewer than 5 are left"
+    )
+    showing = stored.written(ws, sessions.next_showing)
+    assert "2 pairs wait" in stored.read(ws, sessions.outlook, session), "the one on the screen is counted too"
+    stored.written(ws, ratings.record, showing.id, "left")
+    assert stored.read(ws, lambda db: sessions.outlook(db, sessions.get(db, session.id))) == (
+        "sft-2@40 against sft-1@40, sides hidden"
+    )
 
 
 def test_a_checkpoint_is_not_compared_with_itself_or_with_a_reward_model(ws, capsys):

@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from modules.config import RewardConfig, SFTConfig
 from studio.cli import main
 from studio.workspace import Workspace
 from tests.support import rated
 from tests.support.rated import World
+from tests.ui import filling
 
 
 @pytest.fixture
@@ -62,10 +64,20 @@ def test_what_is_not_there_is_said_with_the_next_step(ws, capsys):
         "Nothing has been rated twice yet. Sessions show some pairs again: rlhf-studio session start --workspace"
         in text
     )
-    assert "rlhf-studio session predict --workspace" in text
+    assert "There is no reward model yet. Train one: rlhf-studio reward --workspace" in text
     assert "No pair of these was judged by two raters." in text
     assert main(["insights", "--rater", "zoe", "--workspace", str(ws.root)]) == 1
     assert "The rater zoe has judged nothing that counts. Those who have: person." in capsys.readouterr().err
+
+
+def test_a_reward_model_that_predicted_nothing_is_named_with_what_makes_it_predict(ws, capsys):
+    rated.fill(ws, World(num=20, repeats=0, models=()))
+    filling.add_texts(ws, 4)
+    sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    model = filling.add_checkpoint(ws, filling.add_run(ws, RewardConfig(sft_checkpoint=sft)))
+    text = told(capsys, ws)
+    assert f"{model} has predicted none of these votes." in text
+    assert "rlhf-studio session predict --workspace" in text
 
 
 def test_a_hostile_name_cannot_steer_the_terminal(ws, capsys):

@@ -73,8 +73,17 @@ def add_pairs(ws: Workspace, prompt_ids: list[int], checkpoint: str, texts=None,
             comparisons.add_comparison(db, prompt_id, (pair[0], pair[1]), run.id if run else None)
 
 
-def add_rivals(ws: Workspace, num: int, names: tuple[str, ...] = ("sft-2@40", "sft-1@40"), size: int = 2) -> None:
-    """Comparisons of `size` answers, the checkpoints in turn; an answer is its checkpoint's name and a number."""
+def add_rivals(
+    ws: Workspace,
+    num: int,
+    names: tuple[str, ...] = ("sft-2@40", "sft-1@40"),
+    size: int = 2,
+    run: runs.Run | None = None,
+) -> None:
+    """Comparisons of `size` answers, the checkpoints in turn; an answer is its checkpoint's name and a number.
+
+    A session between the two takes only those of a sampling `run`.
+    """
     with ws.write() as db:
         ids = {row["name"]: row["id"] for row in db.query("SELECT name, id FROM checkpoints")}
         for number in range(num):
@@ -91,7 +100,7 @@ def add_rivals(ws: Workspace, num: int, names: tuple[str, ...] = ("sft-2@40", "s
                 )
                 for k, name in enumerate((names * size)[:size])
             ]
-            comparisons.add_comparison(db, prompt_id, answers)
+            comparisons.add_comparison(db, prompt_id, answers, run and run.id)
 
 
 def add_curves(ws: Workspace, run: runs.Run, names: dict[str, float], num: int = 60) -> None:

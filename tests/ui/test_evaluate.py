@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from modules.config import EvaluateConfig, SFTConfig
+from modules.config import EvaluateConfig, SampleConfig, SFTConfig
 from studio.annotation import prefetch, sessions
 from studio.evaluation import comparison, results
 from studio.evaluation.results import Result, Subject
@@ -176,15 +176,22 @@ def test_an_address_that_names_no_two_chooses_what_is_offered(ws, asked):
 
 @pytest.mark.browser
 def test_a_comparison_is_started_votes_are_given_and_the_leaderboard_moves(ws, serve, visit, monkeypatch):
-    monkeypatch.setattr(prefetch, "look_after", lambda ws: None)
+    monkeypatch.setattr(prefetch, "look_after", lambda *_: None)
     filling.add_texts(ws, 4)
     for _ in range(2):
         filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
     one, other = (c.name for c in stored.read(ws, checkpoints.list_all, "ppo", "sft"))
+    sampled = filling.add_run(ws, SampleConfig(checkpoint=one, opponent=other))
+    filling.add_rivals(ws, 3, (one, other), run=sampled)
     page = visit(serve(ws).url + "#evaluate")
     expect(page.locator("#leaderboard")).to_contain_text("No votes between two checkpoints yet")
     page.locator("#versus-start").click()
     expect(page.locator("#page-rate")).to_be_visible()
+    expect(page.locator("[data-part=tally]")).to_contain_text(
+        f"0 of 50, block 1. {one} against {other}, sides hidden: 3 pairs wait, and more are sampled when fewer than 20 are left"
+    )
+    told, guideline = (page.locator(part).bounding_box() for part in (".tally", "[data-part=guideline]"))
+    assert guideline["width"] >= 0.8 * told["width"], "a long line leaves the guideline its place"
     session = stored.read(ws, sessions.list_all)[0]
     assert {session.config.checkpoint, session.config.opponent} == {one, other}
     assert (session.config.target, session.config.split) == (50, "validation")

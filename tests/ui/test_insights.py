@@ -7,6 +7,7 @@ from html import unescape
 import pytest
 from playwright.sync_api import expect
 
+from modules.config import RewardConfig, SFTConfig
 from studio.insights import active_choice, consistency, learning_curves, report
 from studio.preferences import snapshots
 from studio.runs import runs
@@ -80,10 +81,17 @@ def test_an_empty_page_says_what_belongs_there_and_is_filled_by_the_first_votes(
     rated.fill(ws, World(num=30, repeats=0, models=()))
     expect(page.locator("#insights")).to_contain_text("From 30 judgements.")
     expect(page.locator("#insight-consistency")).to_contain_text("Nothing has been rated twice yet.")
-    expect(page.locator("#insight-models")).to_contain_text("No reward model has predicted any of these votes.")
+    models = page.locator("#insight-models")
+    expect(models).to_contain_text("There is no reward model yet. Train one,")
     expect(page.locator("#insight-raters")).to_contain_text("No pair of these was judged by two raters.")
     stored.undone(ws)
     expect(page.locator("#insights")).to_contain_text("From 29 judgements.")
+    filling.add_texts(ws, 4)
+    sft = filling.add_checkpoint(ws, filling.add_run(ws, SFTConfig()))
+    reward = filling.add_checkpoint(ws, filling.add_run(ws, RewardConfig(sft_checkpoint=sft)))
+    expect(models).to_contain_text(f"{reward} has predicted none of these votes.")
+    models.get_by_role("link", name="a session").click()
+    expect(page.locator("#session-start")).to_be_visible()
 
 
 @pytest.mark.browser

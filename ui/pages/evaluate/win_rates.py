@@ -103,10 +103,11 @@ def _start(ws: Workspace, one: Any, other: Any, votes: Any) -> list[Any]:
         config = session_config.head_to_head(str(one or ""), str(other or ""), max(1, int(votes or 1)))
         with ws.write() as db:
             session = sessions.start(db, config)
+            outlook = sessions.outlook(db, session)
     except (StudioError, ValueError) as error:
         return [html.notice(str(error), "bad"), gr.skip()]
     prefetch.look_after(ws)
-    return [html.notice(session.sentence, "good"), gr.Tabs(selected="rate")]
+    return [html.notice(f"{session.sentence} {outlook}.", "good"), gr.Tabs(selected="rate")]
 
 
 def _draw(ws: Workspace, rater: Any) -> str:

@@ -91,10 +91,7 @@ def _consistent(each: Consistency, has_others: bool) -> str:
 
 def _models(found: Insights) -> str:
     if not found.reward_models:
-        return (
-            '<p class="quiet">No reward model has predicted any of these votes. While you rate, the newest one predicts the pairs that '
-            'wait: <a href="#train/reward">train one</a>, then keep rating.</p>'
-        )
+        return _unpredicted(found.newest_model)
     newest, *others = found.reward_models
     older = "".join(
         f'<details class="older-model"><summary>{escape(model.name)} <span class="num">{model.accuracy.value:.0%}</span> of '
@@ -105,6 +102,20 @@ def _models(found: Insights) -> str:
     left_out = found.num_models - len(found.reward_models)
     more = f'<p class="quiet">{left_out:,} older ones are left out.</p>' if left_out else ""
     return f"<h3>{escape(newest.name)}</h3>{_model(newest, found.ceiling)}{older}{more}"
+
+
+def _unpredicted(newest: str) -> str:
+    """Say why no vote was predicted, and what changes that."""
+    session = '<a href="#rate/session">a session</a>'
+    if not newest:
+        return (
+            '<p class="quiet">There is no reward model yet. <a href="#train/reward">Train one</a>, then rate in '
+            f"{session}: there it predicts each pair before you see it, and is measured on your vote.</p>"
+        )
+    return (
+        f'<p class="quiet">{escape(newest)} has predicted none of these votes. A reward model is measured only on votes that came after '
+        f"its prediction, and it predicts pairs while a session runs: start {session} and rate there.</p>"
+    )
 
 
 def _model(model: RewardModel, ceiling: Estimate) -> str:

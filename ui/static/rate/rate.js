@@ -157,7 +157,7 @@ function paceOf(times) {
 }
 
 function drawSession(session, pace) {
-  part("tally").textContent = `${session.said}${pace}`;
+  part("tally").textContent = `${session.said}${session.outlook ? ` ${session.outlook}` : ""}${pace}`;
   part("bar").style.width = `${Math.min(100, (100 * session.given) / session.target)}%`;
 }
 
