@@ -5,6 +5,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from modules.config import CurveConfig, PPOConfig, RewardConfig, SFTConfig, StageConfig, TrainConfig, VotesConfig
+from studio.errors import StudioError
 from studio.models import base_models, checkpoint_pages, checkpoints
 from studio.models.checkpoints import Checkpoint
 from studio.preferences import arms, prompts, ratings, snapshots, unseen
@@ -154,6 +155,45 @@ def _at_pace(db: Database, before: Checkpoint, examples: float) -> str:
     return f"At the pace of {run.name}: about {progress.duration(pace[1] * examples / run.config.batch_size)}."
 
 
+def refusal(db: Database, config: CurveConfig) -> str:
+    """Say why a learning curve would be refused, as far as it is known before its rows are read; empty where nothing speaks against it."""
+    try:
+        prepare.parents_of(db, config)
+    except StudioError as error:
+        return str(error)
+    found, sizes = _labels(db, config), config.num_sizes
+    enough = label_curve.FEWEST_LABELS << (sizes - 1)
+    if found.num < enough:
+        kinds = " of each kind, chosen and drawn at random" * config.arms
+        return (
+            f"A curve of {sizes} sizes needs {enough:,} ratings on train prompts{kinds}, since each size is half of the next and the smallest "
+            f"needs {label_curve.FEWEST_LABELS}. There {'is' if found.num == 1 else 'are'} {found.num:,}."
+        )
+    if found.stored <= COUNTED and found.held_out < label_curve.FEWEST_PROMPTS:
+        return (
+            f"A curve is measured on votes on at least {label_curve.FEWEST_PROMPTS} held-out prompts. There {'is' if found.held_out == 1 else 'are'} "
+            f"{found.held_out:,} such vote{'s' * (found.held_out != 1)}: rate pairs of validation prompts."
+        )
+    return ""
+
+
+def _labels(db: Database, config: CurveConfig) -> _Rows:
+    """Return how many labels the largest size can have at most, and how many votes there are to measure with."""
+    reward = (
+        checkpoints.recorded(db, config.reward_checkpoint)
+        if config.reward_checkpoint
+        else checkpoints.newest(db, "reward")
+    )
+    before = runs.get(db, reward.run_id).config if reward else None
+    found = _ratings(db, before) if isinstance(before, RewardConfig) and not config.snapshot else None
+    stored = ratings.summary(db)["rated"]
+    found = found or _Rows(stored, stored, stored)
+    if not config.arms:
+        return found
+    by_arm = Counter(arms.by_comparison(db).values())
+    return found._replace(num=min(by_arm[arm] for arm in arms.ARMS))
+
+
 def _curve(db: Database, config: CurveConfig) -> str:
     """Say how many reward models are trained, on how much, and the time at the pace of the one whose settings they have."""
     named = config.reward_checkpoint
@@ -161,24 +201,19 @@ def _curve(db: Database, config: CurveConfig) -> str:
     reward = checkpoints.recorded(db, named) if named else checkpoints.newest(db, "reward")
     if reward is None:
         return ""
-    num, before = ratings.summary(db)["rated"], runs.get(db, reward.run_id).config
-    largest = min(Counter(arms.by_comparison(db).values())[arm] for arm in arms.ARMS) if config.arms else num
+    if refused := refusal(db, config):
+        return refused
+    before, largest = runs.get(db, reward.run_id).config, _labels(db, config).num
+    num = _labels(db, config.model_copy(update={"arms": False})).num
     sizes, num_curves = config.sizes(largest), 1 + config.arms
     examples = num_curves * config.num_seeds * sum(sizes)
     epochs = before.epochs if isinstance(before, RewardConfig) else 1
     of_arm = ", as many of both kinds" if config.arms else ""
     said = (
         f"{num_curves * config.num_sizes * config.num_seeds} reward models on about {sizes[0]:,} to {largest:,} labels{of_arm}, with the settings of {reward.name}: "
-        f"as much training as {examples / max(num, 1):.2g} of them on all labels, and a look at the held-out votes after each."
+        f"together as much training as {examples / max(num, 1):.2g} reward models on all labels. Each is then measured on the held-out votes."
     )
-    enough = label_curve.FEWEST_LABELS << (config.num_sizes - 1)
-    few = (
-        f"So few are refused: the smallest of {config.num_sizes} sizes needs {label_curve.FEWEST_LABELS}, so rate until there are {enough:,}"
-        f"{' of both kinds' * config.arms}."
-        if largest < enough
-        else ""
-    )
-    return " ".join(filter(None, [said, few or _at_pace(db, reward, epochs * examples)]))
+    return " ".join(filter(None, [said, _at_pace(db, reward, epochs * examples)]))
 
 
 def _base_of(db: Database, config: TrainConfig) -> str:

@@ -94,7 +94,9 @@ def test_too_few_labels_of_an_arm_or_held_out_votes_are_refused_with_what_to_do(
     )
     assert not stored.read(ws, runs.list_all, stage="curve")
     said = stored.read(ws, extent.sentence, CurveConfig(arms=True, num_seeds=2))
-    assert said.startswith("20 reward models on about 1 to 30 labels, as many of both kinds, with the settings of")
+    assert said == stored.read(ws, extent.refusal, CurveConfig(arms=True)), "what would be refused has no time to tell"
+    assert "needs 64 ratings on train prompts of each kind, chosen and drawn at random" in said
+    assert said.endswith("There are 30.")
 
 
 def test_the_command_tells_both_curves_and_the_ratio(world, capsys):

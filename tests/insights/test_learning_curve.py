@@ -231,8 +231,12 @@ def test_the_settings_and_the_choice_of_ratings_are_those_of_the_reward_model(tr
 
 def test_what_a_curve_would_take_is_told_before(trained):
     said = stored.read(trained, extent.sentence, CURVE)
-    assert said.startswith("8 reward models on about 8 to 64 labels, with the settings of reward-1@")
-    assert "as much training as 3.8 of them on all labels" in said
+    assert said.startswith("8 reward models on about 6 to 48 labels, with the settings of reward-1@")
+    assert "as much training as 3.8 reward models on all labels" in said
+    assert not stored.read(trained, extent.refusal, CURVE)
+    assert "needs 512 ratings on train prompts" in stored.read(
+        trained, extent.refusal, CURVE.model_copy(update={"num_sizes": 8})
+    )
 
 
 def test_what_cannot_tell_anything_is_refused_before_a_run_is_made(tmp_path):

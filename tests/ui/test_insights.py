@@ -169,12 +169,16 @@ def test_a_learning_curve_is_started_from_the_page_which_says_what_it_would_take
     page = visit(serve(full_ws).url + "#insights")
     labels = page.locator("#insight-labels")
     expect(labels).to_contain_text("No learning curve has been measured yet.")
-    expect(labels).to_contain_text("25 reward models on about 0 to 12 labels, with the settings of reward-1@30")
-    expect(labels).to_contain_text("So few are refused: the smallest of 5 sizes needs 4, so rate until there are 64.")
+    expect(labels.locator("button.go")).to_be_disabled()
+    expect(labels).to_contain_text(
+        "Not possible yet. A curve of 5 sizes needs 64 ratings on train prompts, since each size is half of the next"
+    )
+    expect(labels).to_contain_text(re.compile(r"There are \d+\."))
     curves_of_labels.fill(full_ws, (50, 100, 200, 400, 800), num_seeds=1)
     expect(labels.locator("figure polyline")).to_have_count(1)
     expect(labels).to_contain_text("1 of 5 seeds are measured")
-    labels.locator("a.go").click()
+    expect(labels.locator("a.go")).to_have_count(0)
+    page.evaluate("location.hash = 'train/curve'")
     page.locator("#start-curve").click()
     expect(page.locator("#told-curve")).to_contain_text("at least 4 are needed. Rate pairs of train prompts")
     assert [run.name for run in stored.read(full_ws, runs.list_all, stage="curve")] == ["curve-1"]

@@ -26,8 +26,15 @@ NUM_FITTED = 24
 BETWEEN = ("raters", "beyond chance", "95 % interval", "pairs in common")
 
 
-def page(found: Insights, cost: str = "") -> str:
-    """Draw all sections; where nothing was judged yet, say what belongs here. `cost` says what a learning curve would take."""
+def page(found: Insights, cost: str = "", refused: str = "", refused_arms: str = "") -> str:
+    """Draw all sections; where nothing was judged yet, say what belongs here.
+
+    Args:
+        found: what the ratings tell.
+        cost: what a learning curve would take.
+        refused: why none could be measured now; empty where one can.
+        refused_arms: the same of one that compares chosen with random pairs.
+    """
     if not found.num_read:
         text = "Rate some pairs. How often you agree with yourself, what that leaves a reward model to reach, and how it does will be shown here."
         return html.empty("Nothing is rated yet", text, "rate", "Rate pairs")
@@ -35,8 +42,8 @@ def page(found: Insights, cost: str = "") -> str:
         ("consistency", "Do raters agree with themselves?", _consistency(found)),
         ("models", "Did reward models foresee the votes?", _models(found)),
         ("disagreements", "Who was right where rater and reward model disagreed?", _disagreements(found)),
-        ("labels", "How many more labels?", _labels(found.curve, cost)),
-        ("choice", "Does choosing pairs save labels?", _choice(found.active_choice)),
+        ("labels", "How many more labels?", _labels(found.curve, cost, refused)),
+        ("choice", "Does choosing pairs save labels?", _choice(found.active_choice, refused_arms)),
         ("habits", "Side and length", _habits(found)),
         ("raters", "Do raters agree with each other?", _raters(found)),
         ("pace", "Pace, ties and skips", _pace(found.all_time, found.over_time)),
@@ -209,18 +216,30 @@ def _disagreements(found: Insights) -> str:
     return f'<p class="about">{about}</p>{_table(rows)}{still}'
 
 
-def _labels(curve: LearningCurve | None, cost: str) -> str:
-    start = f'<p class="about">{escape(cost)}</p><p><a class="go" href="#train/curve">Measure {"another" if curve else "the"} learning curve</a></p>'
+def _start(words: str, refused: str) -> str:
+    """Lead to the form of a learning curve; where it would be refused, say why instead."""
+    if not refused:
+        return f'<p><a class="go" href="#train/curve">{words}</a></p>'
+    return f'<p><button type="button" class="go" disabled>{words}</button></p><p class="quiet">Not possible yet. {escape(refused)}</p>'
+
+
+def _labels(curve: LearningCurve | None, cost: str, refused: str) -> str:
+    start = _start(f"Measure {'another' if curve else 'the'} learning curve", refused)
+    if not refused:
+        start = f'<p class="about">{escape(cost)}</p>{start}'
     if curve is None:
         return (
-            '<p class="about">A learning curve shows what more labels would bring: reward models are trained on growing parts of the ratings, and measured on the '
-            f"same held-out votes. No learning curve has been measured yet.</p>{start}"
+            '<p class="about">Would more ratings make the reward model better? A learning curve answers it: reward models are trained on a small '
+            "part of your ratings and on larger and larger ones, and each is measured on the same held-out votes, which none of them has seen. Where "
+            "accuracy still rises at the end, more ratings will help; where it is level, they will hardly. No learning curve has been "
+            f"measured yet.</p>{start}"
         )
     said = "".join(f'<p class="said">{escape(gain.sentence)}</p>' for gain in curve.gains)
     unfinished = f'<p class="quiet">{escape(curve.unfinished)}</p>' if curve.unfinished else ""
     about = (
-        f"{curve.run}: reward models on parts of {curve.snapshot}, measured on {curve.num_held_out:,} held-out votes of "
-        f"{curve.num_prompts:,} prompts. The band goes from the lowest to the highest of {curve.num_seeds:,} seeds."
+        f"{curve.run} trained reward models on growing parts of {curve.snapshot} and measured each on the same {curve.num_held_out:,} held-out "
+        f"votes on {curve.num_prompts:,} prompts. The line is the mean of {curve.num_seeds:,} random {'draw' if curve.num_seeds == 1 else 'draws'} "
+        "of those parts (seeds), the band goes from the lowest to the highest."
     )
     drawn = f'<div class="charts">{_learning(curve)}</div>' if curve.points else ""
     return f'<p class="about">{escape(about)}</p>{said}{unfinished}{drawn}{start}'
@@ -237,8 +256,9 @@ def _learning(curve: LearningCurve) -> str:
         line = [(x, curve.forecast.law.at(x)) for x in xs]
         lines.append(Curve("fit", line, is_dashed=True, band=_expected(curve)))
     sentence = (
-        f"Share of {curve.num_held_out:,} held-out votes foreseen, by labels. Dashed: the closest power law, to twice as many, with the 95 % interval "
-        f"of the gain{'; above, the noise ceiling with its interval' * bool(curve.ceiling.num)}."
+        f"Share of the {curve.num_held_out:,} held-out votes that the reward models foresaw, by the labels that they learned from. Dashed: what is "
+        "expected of up to twice as many labels (a power law fitted to the curve), with the 95 % interval of the gain."
+        f"{' Above, the noise ceiling: the most that slips in the votes leave a reward model to reach.' * bool(curve.ceiling.num)}"
     )
     return chart("accuracy by labels", sentence, lines, band, "labels", limit=noise_limit.of(curve.ceiling))
 
@@ -252,13 +272,13 @@ def _expected(curve: LearningCurve) -> Band:
     return Band([(x, low) for x, low, _ in ends], [(x, high) for x, _, high in ends])
 
 
-def _choice(found: ActiveChoice | None) -> str:
+def _choice(found: ActiveChoice | None, refused: str) -> str:
     """Draw the curves on chosen and on random labels, and how many labels the chosen ones save."""
     if found is None:
         return (
             '<p class="about">Sessions choose some pairs and draw others at random. A learning curve with <em>Compare chosen with random '
             "pairs</em> trains reward models on both, and tells how many labels choosing saves. It has not been measured yet.</p>"
-            '<p><a class="go" href="#train/curve">Measure it</a></p>'
+            f"{_start('Measure it', refused)}"
         )
     said = f'<p class="said">{escape(found.sentence)}</p>' if found.sentence else ""
     unfinished = f'<p class="quiet">{escape(found.unfinished)}</p>' if found.unfinished else ""
@@ -267,7 +287,7 @@ def _choice(found: ActiveChoice | None) -> str:
         f"random, measured on {found.num_held_out:,} held-out votes on pairs that were not chosen, of {found.num_prompts:,} prompts."
     )
     auto = f"Sessions whose choice is auto: {found.consequence[0].lower()}{found.consequence[1:]}"
-    again = '<p><a class="go" href="#train/curve">Measure it again</a></p>'
+    again = _start("Measure it again", refused)
     drawn = f'<div class="charts">{_arms(found)}</div>' if found.active and found.random else ""
     return f'<p class="about">{escape(about)}</p>{said}<p class="about">{escape(auto)}</p>{unfinished}{drawn}{again}'
 

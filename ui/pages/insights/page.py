@@ -50,12 +50,12 @@ def _refresh(ws: Workspace, rater: Any, seen: str) -> list[Any]:
         now = _mark(db, chosen)
         if now == seen:
             return [offered, gr.skip(), gr.skip()]
-        return [offered, _draw(db, chosen, _cost(db)), now]
+        return [offered, _draw(db, chosen), now]
 
 
 def _chosen(ws: Workspace, rater: Any) -> list[Any]:
     with ws.read() as db:
-        return [_draw(db, str(rater or ""), _cost(db)), _mark(db, str(rater or ""))]
+        return [_draw(db, str(rater or "")), _mark(db, str(rater or ""))]
 
 
 def _cost(db: Database) -> str:
@@ -70,8 +70,9 @@ def _mark(db: Database, rater: str) -> str:
     return f"{report.mark(db)} {rater}"
 
 
-def _draw(db: Database, rater: str, cost: str) -> str:
+def _draw(db: Database, rater: str) -> str:
+    refused = [extent.refusal(db, CurveConfig(arms=has_arms)) for has_arms in (False, True)]
     try:
-        return drawing.page(report.read(db, rater), cost)
+        return drawing.page(report.read(db, rater), _cost(db), *refused)
     except StudioError as error:
         return html.notice(str(error), "bad")
