@@ -161,13 +161,16 @@ def refusal(db: Database, config: CurveConfig) -> str:
         prepare.parents_of(db, config)
     except StudioError as error:
         return str(error)
-    found, sizes = _labels(db, config), config.num_sizes
-    enough = label_curve.FEWEST_LABELS << (sizes - 1)
-    if found.num < enough:
+    return _refused(config, *_labels(db, config))
+
+
+def _refused(config: CurveConfig, found: _Rows, largest: int) -> str:
+    enough = label_curve.FEWEST_LABELS << (config.num_sizes - 1)
+    if largest < enough:
         kinds = " of each kind, chosen and drawn at random" * config.arms
         return (
-            f"A curve of {sizes} sizes needs {enough:,} ratings on train prompts{kinds}, since each size is half of the next and the smallest "
-            f"needs {label_curve.FEWEST_LABELS}. There {'is' if found.num == 1 else 'are'} {found.num:,}."
+            f"A curve of {config.num_sizes} sizes needs {enough:,} ratings on train prompts{kinds}, since each size is half of the next and the "
+            f"smallest needs {label_curve.FEWEST_LABELS}. There {'is' if largest == 1 else 'are'} {largest:,}."
         )
     if found.stored <= COUNTED and found.held_out < label_curve.FEWEST_PROMPTS:
         return (
@@ -177,41 +180,41 @@ def refusal(db: Database, config: CurveConfig) -> str:
     return ""
 
 
-def _labels(db: Database, config: CurveConfig) -> _Rows:
-    """Return how many labels the largest size can have at most, and how many votes there are to measure with."""
-    reward = (
-        checkpoints.recorded(db, config.reward_checkpoint)
-        if config.reward_checkpoint
-        else checkpoints.newest(db, "reward")
-    )
+def _labels(db: Database, config: CurveConfig) -> tuple[_Rows, int]:
+    """Return the labels that there are to learn from and to measure with, and how many the largest size has."""
+    reward = _reward_of(db, config)
     before = runs.get(db, reward.run_id).config if reward else None
-    found = _ratings(db, before) if isinstance(before, RewardConfig) and not config.snapshot else None
-    stored = ratings.summary(db)["rated"]
-    found = found or _Rows(stored, stored, stored)
-    if not config.arms:
-        return found
-    by_arm = Counter(arms.by_comparison(db).values())
-    return found._replace(num=min(by_arm[arm] for arm in arms.ARMS))
+    if isinstance(before, RewardConfig) and not config.snapshot:
+        found = _ratings(db, before)
+    else:
+        stored = ratings.summary(db)["rated"]
+        found = _Rows(stored, stored, stored)
+    by_arm = Counter(arms.by_comparison(db).values()) if config.arms else {}
+    return found, min(by_arm[arm] for arm in arms.ARMS) if config.arms else found.num
+
+
+def _reward_of(db: Database, config: CurveConfig) -> Checkpoint | None:
+    named = config.reward_checkpoint
+    return checkpoints.recorded(db, named) if named else checkpoints.newest(db, "reward")
 
 
 def _curve(db: Database, config: CurveConfig) -> str:
     """Say how many reward models are trained, on how much, and the time at the pace of the one whose settings they have."""
-    named = config.reward_checkpoint
     prepare.parents_of(db, config)  # refuses what is not there
-    reward = checkpoints.recorded(db, named) if named else checkpoints.newest(db, "reward")
+    reward = _reward_of(db, config)
     if reward is None:
         return ""
-    if refused := refusal(db, config):
+    found, largest = _labels(db, config)
+    if refused := _refused(config, found, largest):
         return refused
-    before, largest = runs.get(db, reward.run_id).config, _labels(db, config).num
-    num = _labels(db, config.model_copy(update={"arms": False})).num
+    before = runs.get(db, reward.run_id).config
     sizes, num_curves = config.sizes(largest), 1 + config.arms
     examples = num_curves * config.num_seeds * sum(sizes)
     epochs = before.epochs if isinstance(before, RewardConfig) else 1
     of_arm = ", as many of both kinds" if config.arms else ""
     said = (
         f"{num_curves * config.num_sizes * config.num_seeds} reward models on about {sizes[0]:,} to {largest:,} labels{of_arm}, with the settings of {reward.name}: "
-        f"together as much training as {examples / max(num, 1):.2g} reward models on all labels. Each is then measured on the held-out votes."
+        f"together as much training as {examples / max(found.num, 1):.2g} reward models on all labels. Each is then measured on the held-out votes."
     )
     return " ".join(filter(None, [said, _at_pace(db, reward, epochs * examples)]))
 

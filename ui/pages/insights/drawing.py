@@ -29,11 +29,7 @@ BETWEEN = ("raters", "beyond chance", "95 % interval", "pairs in common")
 def page(found: Insights, cost: str = "", refused: str = "", refused_arms: str = "") -> str:
     """Draw all sections; where nothing was judged yet, say what belongs here.
 
-    Args:
-        found: what the ratings tell.
-        cost: what a learning curve would take.
-        refused: why none could be measured now; empty where one can.
-        refused_arms: the same of one that compares chosen with random pairs.
+    `cost` says what a learning curve would take; `refused` why none could be measured now, `refused_arms` none of chosen and random pairs.
     """
     if not found.num_read:
         text = "Rate some pairs. How often you agree with yourself, what that leaves a reward model to reach, and how it does will be shown here."
@@ -225,7 +221,7 @@ def _start(words: str, refused: str) -> str:
 
 def _labels(curve: LearningCurve | None, cost: str, refused: str) -> str:
     start = _start(f"Measure {'another' if curve else 'the'} learning curve", refused)
-    if not refused:
+    if cost:
         start = f'<p class="about">{escape(cost)}</p>{start}'
     if curve is None:
         return (

@@ -71,8 +71,8 @@ def _mark(db: Database, rater: str) -> str:
 
 
 def _draw(db: Database, rater: str) -> str:
-    refused = [extent.refusal(db, CurveConfig(arms=has_arms)) for has_arms in (False, True)]
+    refused, refused_arms = (extent.refusal(db, CurveConfig(arms=has_arms)) for has_arms in (False, True))
     try:
-        return drawing.page(report.read(db, rater), _cost(db), *refused)
+        return drawing.page(report.read(db, rater), "" if refused else _cost(db), refused, refused_arms)
     except StudioError as error:
         return html.notice(str(error), "bad")
